@@ -1,0 +1,538 @@
+package driver
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"runtime/debug"
+	"time"
+
+	"github.com/maildriver/maildriver/mime"
+	"github.com/maildriver/maildriver/spool"
+)
+
+// groupBytes of body text end a group of mails that are made durable together.
+const groupBytes = 4 << 20
+
+// groupMails is the most mails in such a group, and in the queue to the worker.
+const groupMails = 4
+
+// verdict says what the worker has to do with a prepared mail.
+type verdict uint8
+
+const (
+	deliver verdict = iota // call the handler
+	fail                   // to the failed directory
+	crash                  // the parser panicked
+	tooBig                 // refuse for now
+	gone                   // forget the record
+)
+
+// A prepared mail is durable in the incoming directory and ready to be handed
+// over; or it has a verdict against it.
+type prepared struct {
+	*item
+	verdict verdict
+	err     error
+	reason  string // long form for the reason file
+	rec     spool.Record
+	ev      *Event
+	fresh   bool // its files are in no record yet
+}
+
+// work hands the batch over. The session's goroutine fetches and parses ahead,
+// the worker's calls the handler and writes the records.
+func (s *session) work(ctx context.Context, batch []*item) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	if err := s.begin(); err != nil {
+		return &noCommitError{err}
+	}
+	w := &worker{session: s, queue: make(chan *prepared, groupMails), done: make(chan struct{})}
+	go w.run(ctx)
+	keep := time.NewTicker(keepAliveEvery)
+	defer keep.Stop()
+	f := &feeder{session: s, w: w, keep: keep}
+	feedErr := f.feed(ctx, batch)
+	close(w.queue)
+	for waiting := true; waiting; {
+		select {
+		case <-w.done:
+			waiting = false
+		case <-keep.C:
+			f.keepAlive(ctx)
+		}
+	}
+	for p := range w.queue {
+		s.discard(p)
+		s.res.More = true
+	}
+	s.res.Gone += f.gone
+	if s.stuck != nil {
+		return w.err
+	}
+	if f.dead != nil && feedErr == nil {
+		feedErr = &noCommitError{f.dead}
+	}
+	if w.err == nil || (feedErr != nil && errors.As(feedErr, new(*noCommitError))) {
+		if errors.Is(feedErr, errDropped) {
+			s.res.More = true
+			return &noCommitError{nil}
+		}
+		if feedErr != nil {
+			return feedErr
+		}
+	}
+	if errors.Is(w.err, errStop) {
+		return nil
+	}
+	return w.err
+}
+
+// errDropped says that the connection had to be given up for a mail that is
+// too big; what follows it comes with the next session.
+var errDropped = errors.New("connection dropped")
+
+// discard removes the files of a mail that was not handed over.
+func (s *session) discard(p *prepared) {
+	if !p.fresh {
+		return
+	}
+	for _, name := range append(p.rec.Files, p.rec.Raw) {
+		if name != "" {
+			_ = s.common.Spool.RemoveFile(spool.Incoming, name)
+		}
+	}
+}
+
+// A feeder runs on the session's goroutine: it owns the Mailbox.
+type feeder struct {
+	*session
+	w     *worker
+	keep  *time.Ticker
+	dead  error // keep-alive failed
+	gone  int
+	group []*prepared
+	bytes int
+}
+
+func (f *feeder) keepAlive(ctx context.Context) {
+	k, ok := f.mb.(KeepAliver)
+	if !ok || f.dead != nil || ctx.Err() != nil {
+		return
+	}
+	if err := k.KeepAlive(ctx); err != nil {
+		f.dead = f.wrap("keep-alive", err)
+	}
+}
+
+func (f *feeder) feed(ctx context.Context, batch []*item) error {
+	for len(batch) > 0 {
+		n := window(batch)
+		err := f.chunk(ctx, batch[:n])
+		if ferr := f.flush(ctx); err == nil {
+			err = ferr
+		}
+		if err != nil {
+			return err
+		}
+		batch = batch[n:]
+	}
+	return nil
+}
+
+// window counts the mails to fetch in one go.
+func window(batch []*item) int {
+	var sum int64
+	for i, it := range batch {
+		if i > 0 && (i == windowMails || sum+max(it.size, 0) > windowBytes) {
+			return i
+		}
+		sum += max(it.size, 0)
+	}
+	return len(batch)
+}
+
+// fetched is what one RETR left behind.
+type fetched struct {
+	raw  string
+	hash string
+	no   uint64
+	err  error // the mail is too big
+}
+
+func (f *feeder) chunk(ctx context.Context, items []*item) error {
+	var ids []ID
+	need := make(map[ID]bool)
+	for _, it := range items {
+		if it.onList && !f.onDisk(it) {
+			ids = append(ids, it.id)
+			need[it.id] = true
+		}
+	}
+	got := make(map[ID]fetched)
+	var fetchErr error
+	if len(ids) > 0 {
+		if f.dead != nil {
+			return &noCommitError{f.dead}
+		}
+		fetchErr = f.mb.Fetch(ctx, ids, func(id ID, r io.Reader) error {
+			x, err := f.save(r)
+			if err == nil || x.err != nil {
+				got[id] = x
+			}
+			return err
+		})
+		if fetchErr != nil {
+			fetchErr = &noCommitError{f.wrap("fetch", fetchErr)}
+		}
+	}
+	for _, it := range items {
+		x, ok := got[it.id]
+		var p *prepared
+		switch {
+		case ok && x.err != nil:
+			p = &prepared{item: it, verdict: tooBig, err: x.err}
+			fetchErr = &noCommitError{errDropped}
+		case ok:
+			p = f.prepareNew(it, x)
+		case need[it.id] && fetchErr != nil:
+			return fetchErr // this one and what follows was not fetched
+		case need[it.id], !f.onDisk(it):
+			f.gone++
+			if !it.known {
+				continue
+			}
+			p = &prepared{item: it, verdict: gone}
+		default:
+			p = f.prepareAgain(it)
+		}
+		if p.err != nil && p.verdict == deliver {
+			f.discard(p)
+			return spoolError("parse", f.src.Protocol, p.err)
+		}
+		if err := f.add(ctx, p); err != nil {
+			return err
+		}
+	}
+	return fetchErr
+}
+
+// onDisk reports whether the files of an earlier hand-over are all there.
+func (f *feeder) onDisk(it *item) bool {
+	return it.known && it.rec.Raw != "" && f.box.FilesPresent(it.rec)
+}
+
+// add puts a mail into the group that is made durable together.
+func (f *feeder) add(ctx context.Context, p *prepared) error {
+	f.group = append(f.group, p)
+	if p.ev != nil {
+		f.bytes += len(p.ev.Text) + len(p.ev.HTML)
+	}
+	if len(f.group) >= groupMails || f.bytes >= groupBytes {
+		return f.flush(ctx)
+	}
+	return nil
+}
+
+// flush makes the names of the group's files durable, one sync for all, and
+// hands the group to the worker.
+func (f *feeder) flush(ctx context.Context) error {
+	group := f.group
+	f.group, f.bytes = nil, 0
+	if len(group) == 0 {
+		return nil
+	}
+	if err := f.common.Spool.SyncDir(spool.Incoming); err != nil {
+		for _, p := range group {
+			f.discard(p)
+		}
+		return spoolError("sync", f.src.Protocol, err)
+	}
+	for i, p := range group {
+		if !f.push(ctx, p) {
+			for _, rest := range group[i:] {
+				f.discard(rest)
+			}
+			return f.ended(ctx)
+		}
+	}
+	return nil
+}
+
+func (f *feeder) ended(ctx context.Context) error {
+	f.res.More = true
+	if err := ctx.Err(); err != nil {
+		return &Error{Op: "poll", Driver: f.src.Protocol, Kind: KindOf(context.Cause(ctx)), Err: context.Cause(ctx)}
+	}
+	return nil // the worker says why
+}
+
+func (f *feeder) push(ctx context.Context, p *prepared) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-f.w.done:
+			return false
+		default:
+		}
+		select {
+		case f.w.queue <- p:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-f.w.done:
+			return false
+		case <-f.keep.C:
+			f.keepAlive(ctx)
+		}
+	}
+}
+
+// save streams one mail into the incoming directory and makes its bytes, not
+// yet its name, durable.
+func (f *feeder) save(r io.Reader) (fetched, error) {
+	f.msgNo++
+	raw, err := f.common.Spool.CreateIncoming(f.svc, f.src.Protocol, f.msgNo)
+	if err != nil {
+		return fetched{}, spoolError("create", f.src.Protocol, err)
+	}
+	h := newHeaderHash()
+	n, err := io.Copy(raw, io.TeeReader(io.LimitReader(r, f.set.MaxMessageBytes+1), h))
+	if err == nil && n > f.set.MaxMessageBytes {
+		_ = raw.Abort()
+		err = &Error{Op: "fetch", Driver: f.src.Protocol, Kind: KindPermanent, Err: fmt.Errorf("%w: the mail is longer than %d bytes", ErrLimit, f.set.MaxMessageBytes)}
+		return fetched{err: err}, err
+	}
+	if err == nil {
+		err = raw.Commit()
+	}
+	if err != nil {
+		_ = raw.Abort()
+		if _, ok := errors.AsType[*Error](err); !ok {
+			err = f.wrapSave(err)
+		}
+		return fetched{}, err
+	}
+	return fetched{raw: raw.Name(), hash: h.sum(), no: f.msgNo}, nil
+}
+
+// wrapSave tells an error of the disk from one of the connection.
+func (f *feeder) wrapSave(err error) error {
+	if _, ok := errors.AsType[*spool.FileError](err); ok {
+		return spoolError("save", f.src.Protocol, err)
+	}
+	return f.wrap("fetch", err)
+}
+
+// prepareNew parses a mail that was just fetched.
+func (f *feeder) prepareNew(it *item, x fetched) *prepared {
+	p := &prepared{item: it, fresh: true, rec: spool.Record{
+		Key: it.key, EventID: eventID(f.mailbox, it.key), Raw: x.raw, Size: max(it.size, 0), HeaderHash: x.hash,
+	}}
+	if f.exhausted(it) {
+		return p.exhaust(it)
+	}
+	f.parse(p, &newFiles{s: f.common.Spool, svc: f.svc, msgNo: x.no})
+	return p
+}
+
+// prepareAgain builds the event of a mail that was handed over before from the
+// files it had then.
+func (f *feeder) prepareAgain(it *item) *prepared {
+	p := &prepared{item: it, rec: it.rec}
+	p.rec.Key = it.key
+	if p.rec.EventID == "" {
+		p.rec.EventID = eventID(f.mailbox, it.key)
+	}
+	if f.exhausted(it) {
+		return p.exhaust(it)
+	}
+	old := &oldFiles{s: f.common.Spool, names: it.rec.Files}
+	f.parse(p, old)
+	if errors.Is(p.err, errOtherFiles) || p.err == nil && p.verdict == deliver && len(old.names) > 0 {
+		// the options changed since: the mail is taken apart anew
+		f.msgNo++
+		for _, name := range p.rec.Files {
+			_ = f.common.Spool.RemoveFile(spool.Incoming, name)
+		}
+		p.rec.Files, p.err, p.verdict = nil, nil, deliver
+		f.parse(p, &newFiles{s: f.common.Spool, svc: f.svc, msgNo: f.msgNo})
+	}
+	return p
+}
+
+func (f *feeder) exhausted(it *item) bool {
+	return it.known && it.rec.State != spool.StateRefused && it.rec.Attempts >= f.set.MaxAttempts
+}
+
+func (p *prepared) exhaust(it *item) *prepared {
+	p.verdict = fail
+	p.err = fmt.Errorf("given up after %d attempts: %s", it.rec.Attempts, it.rec.Reason)
+	return p
+}
+
+// parse builds p.ev. An error with verdict deliver is one of this machine.
+func (f *feeder) parse(p *prepared, files fileMaker) {
+	ev := &Event{
+		ID: p.rec.EventID, Redelivered: p.known, Attempt: p.item.rec.Attempts + p.item.rec.Errors + 1,
+		Profile: f.common.Profile, Protocol: f.src.Protocol, Server: f.src.Server, Account: f.src.Account, Folder: f.src.Folder,
+		MailID: p.id, Receiver: f.common.From, Received: time.Now(),
+		RawFile: files.path(p.rec.Raw),
+	}
+	if !f.set.DeleteProcessed {
+		ev.ProcessedFile = f.common.Spool.Path(spool.Processed, p.rec.Raw)
+	}
+	b := newBuilder(&f.set, files, ev)
+	defer func() {
+		if r := recover(); r != nil {
+			b.abort()
+			p.verdict = crash
+			p.err = fmt.Errorf("the parser panicked: %v", r)
+			p.reason = fmt.Sprintf("%v\n\n%s", p.err, debug.Stack())
+		}
+	}()
+	err := f.parseInto(b, p.rec.Raw)
+	switch {
+	case err == nil:
+		p.ev, p.rec.Files = ev, b.names()
+	case errors.Is(err, mime.ErrLimit):
+		b.abort()
+		p.verdict, p.err = fail, fmt.Errorf("the mail cannot be parsed: %w", err)
+	default:
+		b.abort()
+		p.err = err
+	}
+}
+
+func (f *feeder) parseInto(b *builder, rawName string) error {
+	raw, err := f.common.Spool.OpenFile(spool.Incoming, rawName)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = raw.Close() }()
+	root, err := mime.Parse(raw, b, mime.WithLimits(f.set.Limits))
+	if err != nil {
+		return err
+	}
+	b.ev.readHeader(root.Header)
+	return b.finish(root)
+}
+
+// newFiles makes the files of an event in the incoming directory.
+type newFiles struct {
+	s     *spool.Spool
+	svc   *spool.Service
+	msgNo uint64
+	n     uint64
+}
+
+func (n *newFiles) attachment() (outFile, error) {
+	n.n++
+	return n.s.CreateAttachment(n.svc, n.msgNo, n.n)
+}
+
+func (n *newFiles) originalText() (outFile, error) {
+	return n.s.CreateOriginalText(n.svc, n.msgNo, n.n)
+}
+
+func (n *newFiles) path(name string) string { return n.s.Path(spool.Incoming, name) }
+func (n *newFiles) remove(name string)      { _ = n.s.RemoveFile(spool.Incoming, name) }
+
+// oldFiles hands out the files that an earlier hand-over made, in their order,
+// and writes nothing.
+type oldFiles struct {
+	s     *spool.Spool
+	names []string
+}
+
+var errOtherFiles = errors.New("the mail has other files than before")
+
+func (o *oldFiles) attachment() (outFile, error)   { return o.next() }
+func (o *oldFiles) originalText() (outFile, error) { return o.next() }
+func (o *oldFiles) path(name string) string        { return o.s.Path(spool.Incoming, name) }
+func (o *oldFiles) remove(string)                  {} // they are in a record
+
+func (o *oldFiles) next() (outFile, error) {
+	if len(o.names) == 0 {
+		return nil, errOtherFiles
+	}
+	name := o.names[0]
+	o.names = o.names[1:]
+	return oldFile(name), nil
+}
+
+type oldFile string
+
+func (f oldFile) Write(p []byte) (int, error) { return len(p), nil }
+func (f oldFile) Commit() error               { return nil }
+func (f oldFile) Abort() error                { return nil }
+func (f oldFile) Name() string                { return string(f) }
+
+// A headerHash hashes a header block: its lines without their line ends, up to
+// the empty line, so that RETR and TOP give the same.
+type headerHash struct {
+	h    hash.Hash
+	line []byte
+	n    int
+	done bool
+}
+
+// maxHeaderHashBytes is as much of a header as counts.
+const maxHeaderHashBytes = 64 << 10
+
+func newHeaderHash() *headerHash { return &headerHash{h: sha256.New()} }
+
+func (h *headerHash) Write(p []byte) (int, error) {
+	for rest := p; !h.done && len(rest) > 0; {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 {
+			h.take(rest)
+			break
+		}
+		h.take(rest[:i])
+		rest = rest[i+1:]
+		h.endLine()
+	}
+	return len(p), nil
+}
+
+func (h *headerHash) take(b []byte) {
+	room := maxHeaderHashBytes - h.n
+	h.line = append(h.line, b[:min(len(b), room)]...)
+	h.n += min(len(b), room)
+	h.done = h.n >= maxHeaderHashBytes
+}
+
+func (h *headerHash) endLine() {
+	line := bytes.TrimRight(h.line, "\r")
+	if len(line) == 0 {
+		h.done = true
+		return
+	}
+	h.h.Write(line)
+	h.h.Write([]byte{'\n'})
+	h.line = h.line[:0]
+}
+
+func (h *headerHash) sum() string {
+	if !h.done && len(h.line) > 0 {
+		h.endLine()
+	}
+	return hex.EncodeToString(h.h.Sum(nil))
+}
+
+func hashHeader(r io.Reader) (string, error) {
+	h := newHeaderHash()
+	if _, err := io.Copy(h, r); err != nil {
+		return "", err
+	}
+	return h.sum(), nil
+}

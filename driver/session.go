@@ -1,0 +1,258 @@
+package driver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/maildriver/maildriver/spool"
+)
+
+// How far fetching may run ahead of the handler: a window of mails and bytes.
+const (
+	windowMails = 16
+	windowBytes = 32 << 20
+)
+
+// commitGrace bounds the end of a session whose context ended: mails that were
+// handed over are still removed and the session is committed.
+const commitGrace = 10 * time.Second
+
+// keepAliveEvery is how long a session may be silent while handlers run.
+const keepAliveEvery = 30 * time.Second
+
+// A session is one Poll. Its own goroutine owns the Mailbox and prepares
+// mails; a worker goroutine owns the records and calls the handler.
+type session struct {
+	src     Source
+	common  Common
+	set     InboundSettings
+	handler Handler
+	box     *spool.Mailbox
+	svc     *spool.Service
+	mailbox []byte
+	log     *slog.Logger
+
+	mb    Mailbox
+	msgNo uint64
+	begun bool
+
+	// plan
+	listed spool.KeySet // keys of all mails that the server listed
+	known  []*item      // done earlier, to be removed
+
+	// The worker fills these; the session reads them once it has ended.
+	res     PollResult
+	handled []*item // to be removed
+	stuck   *stuckHandler
+}
+
+// item is one mail of the batch.
+type item struct {
+	id     ID
+	key    string // of its record; differs from id where the server used an id again
+	size   int64
+	onList bool // false: only the spool has it
+	rec    spool.Record
+	known  bool // rec is valid: offered before
+}
+
+func (s *session) run(ctx context.Context) (err error) {
+	mb, err := s.src.Open(ctx)
+	if err != nil {
+		return s.wrap("open", err)
+	}
+	s.mb = mb
+	defer func() {
+		if cerr := mb.Close(); cerr != nil {
+			s.log.Debug("close", "error", cerr)
+		}
+	}()
+	batch, err := s.plan(ctx)
+	if err != nil {
+		return s.wrap("list", err)
+	}
+	s.loadLoopback()
+	workErr := s.work(ctx, batch)
+	s.flushLoopback(ctx)
+	if s.stuck != nil {
+		return workErr
+	}
+	if errors.As(workErr, new(*noCommitError)) {
+		return errors.Unwrap(workErr)
+	}
+	commitErr := s.commit(ctx)
+	if workErr != nil {
+		if commitErr != nil {
+			s.log.Warn("session not committed", "error", commitErr)
+		}
+		return workErr
+	}
+	return commitErr
+}
+
+// noCommitError wraps an error after which the session must be aborted: the
+// connection is out of step, or it is not certain that records are durable.
+type noCommitError struct{ err error }
+
+func (e *noCommitError) Error() string { return e.err.Error() }
+func (e *noCommitError) Unwrap() error { return e.err }
+
+// commit removes what was handled, ends the session and forgets what the
+// server confirmed to be gone.
+func (s *session) commit(ctx context.Context) error {
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), commitGrace)
+		defer cancel()
+	}
+	var ids []ID
+	var removed spool.KeySet
+	if !s.set.LeaveOnServer {
+		for _, it := range slices.Concat(s.known, s.handled) {
+			ids = append(ids, it.id)
+			removed.Add(it.key)
+			removed.Add(string(it.id)) // the record that said the id is ambiguous
+		}
+	}
+	if len(ids) > 0 {
+		if err := s.mb.Remove(ctx, ids); err != nil {
+			return s.wrap("remove", err)
+		}
+	}
+	if err := s.mb.Commit(ctx); err != nil {
+		return s.wrap("commit", err)
+	}
+	s.res.Removed = len(ids)
+	if err := s.box.Prune(func(stored string) bool { return s.listed.Has(stored) && !removed.Has(stored) }); err != nil {
+		return spoolError("prune", s.src.Protocol, err)
+	}
+	return nil
+}
+
+// plan lists the mailbox and decides what to do with each mail.
+func (s *session) plan(ctx context.Context) ([]*item, error) {
+	now := time.Now()
+	var batch []*item
+	for e, err := range s.mb.List(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		s.res.Listed++
+		it, err := s.match(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		s.listed.Add(it.key)
+		switch {
+		case it.known && it.rec.State == spool.StateDone:
+			s.res.Known++
+			s.known = append(s.known, it)
+		case it.known && it.rec.NotBefore.After(now):
+			s.wait(it.rec.NotBefore)
+		case len(batch) >= s.set.BatchSize:
+			s.res.More = true
+		default:
+			batch = append(batch, it)
+		}
+	}
+	return append(s.offList(now), batch...), nil
+}
+
+// offList finds mails that were handed over without success and that the
+// server no longer has: the spool is their only place, so they are offered
+// from there.
+func (s *session) offList(now time.Time) []*item {
+	var items []*item
+	for rec := range s.box.Unfinished() {
+		if s.listed.Has(rec.Key) {
+			continue
+		}
+		if rec.NotBefore.After(now) {
+			s.wait(rec.NotBefore)
+			continue
+		}
+		items = append(items, &item{key: rec.Key, size: rec.Size, rec: rec, known: true})
+	}
+	slices.SortFunc(items, func(a, b *item) int { return compareNames(a.rec.Raw, b.rec.Raw) })
+	return items
+}
+
+// compareNames sorts raw files as their mails were fetched.
+func compareNames(a, b string) int {
+	x, _ := spool.ParseName(a)
+	y, _ := spool.ParseName(b)
+	return cmp.Or(cmp.Compare(x.Created, y.Created), cmp.Compare(x.Service, y.Service), cmp.Compare(x.Message, y.Message))
+}
+
+func (s *session) wait(until time.Time) {
+	s.res.Waiting++
+	if s.res.RetryAt.IsZero() || until.Before(s.res.RetryAt) {
+		s.res.RetryAt = until
+	}
+}
+
+// reusedMark separates a server's id from the fingerprint that tells a second
+// mail under the same id from the first.
+const reusedMark = "\x00"
+
+// match finds the record of a listed mail. A known id whose size and header
+// both differ from what was recorded is a new mail: POP3 servers do use ids
+// again.
+func (s *session) match(ctx context.Context, e Entry) (*item, error) {
+	it := &item{id: e.ID, key: string(e.ID), size: e.Size, onList: true}
+	rec, ok := s.box.Lookup(it.key)
+	if !ok {
+		return it, nil
+	}
+	it.rec, it.known = rec, true
+	fp, can := s.mb.(Fingerprinter)
+	if !can || !rec.SizeDiffers(e.Size) || rec.HeaderHash == "" {
+		return it, nil
+	}
+	r, err := fp.Header(ctx, e.ID)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := hashHeader(r)
+	if err != nil {
+		return nil, err
+	}
+	if !rec.HashDiffers(hash) {
+		return it, nil
+	}
+	s.log.Warn("the server used an id again for another mail", "id", string(e.ID))
+	if rec.State == spool.StateDone {
+		s.listed.Add(it.key) // keeps the first record, which says that the id is ambiguous
+	} // else the first mail is only in the spool now
+	again := &item{id: e.ID, key: it.key + reusedMark + hash, size: e.Size, onList: true}
+	again.rec, again.known = s.box.Lookup(again.key)
+	return again, nil
+}
+
+func (s *session) wrap(op string, err error) error {
+	if de, ok := errors.AsType[*Error](err); ok && de.Driver != "" {
+		return err
+	}
+	kind := KindOf(err)
+	if kind == KindUnknown {
+		kind = KindTemporary
+	}
+	return &Error{Op: op, Driver: s.src.Protocol, Addr: s.src.Server, Kind: kind, Err: err}
+}
+
+// begin makes the session's mark durable before its first file is made, so
+// that files of a killed session can be told from the host's.
+func (s *session) begin() error {
+	if s.begun {
+		return nil
+	}
+	if err := s.box.Begin(s.svc); err != nil {
+		return spoolError("record", s.src.Protocol, err)
+	}
+	s.begun = true
+	return nil
+}

@@ -1,0 +1,19 @@
+module github.com/maildriver/maildriver
+
+go 1.26.0
+
+require (
+	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6
+	github.com/emersion/go-smtp v0.25.1
+	github.com/knadh/go-pop3 v1.0.1
+	github.com/stretchr/testify v1.12.1
+	go.uber.org/goleak v1.3.0
+	golang.org/x/net v0.62.0
+	golang.org/x/text v0.43.0
+	pgregory.net/rapid v1.3.0
+)
+
+require (
+	github.com/emersion/go-message v0.18.2 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+)

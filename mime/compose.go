@@ -1,0 +1,271 @@
+package mime
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// ErrDraft is matched by every [DraftError].
+var ErrDraft = errors.New("mime: draft can't be composed")
+
+// A DraftError tells which field of a Draft can't be written.
+type DraftError struct {
+	Field  string // as in Draft, e.g. "To" or "Attachments[2].Type"
+	Reason string // short, repeats at most a quoted piece of the value
+}
+
+func (e *DraftError) Error() string { return "mime: draft field " + e.Field + ": " + e.Reason }
+
+// Is makes errors.Is(err, ErrDraft) true.
+func (e *DraftError) Is(target error) bool { return target == ErrDraft }
+
+const (
+	// maxAddr bounds an addr-spec; RFC 5321 4.5.3.1 allows 64+1+255.
+	maxAddr = 320
+	// maxID bounds a message id, so that it fits a line.
+	maxID = 900
+	// maxReferences bounds References: the first id and the last ones are kept,
+	// as RFC 5537 3.4.4 does.
+	maxReferences = 50
+)
+
+// A Composed is a finished message. Everything in it that could vary (ids,
+// date, boundaries) is fixed, so each WriteTo writes the same bytes as long as
+// the attachments give the same content. It may be shared among goroutines if
+// the Open functions of its attachments may be called by several.
+type Composed struct {
+	// MessageID is the message id without angle brackets.
+	MessageID string
+	// From is the addr-spec for the envelope: the Sender's if there is one, else
+	// the From's.
+	From string
+	// Recipients are the addr-specs of To, Cc and Bcc, each once.
+	Recipients []string
+
+	root *node
+}
+
+// Compose makes a message of the draft. What a header can't hold is encoded,
+// never copied: control characters become blanks, so nothing that stands in a
+// Draft can add a field. The output is 7-bit, has CRLF line ends and no line
+// over 998 characters. Attachments are opened only by WriteTo, except those of
+// a message type, which must be looked through.
+//
+// The error is a [DraftError], or one of an attachment's Open or Read.
+func (d *Draft) Compose() (*Composed, error) {
+	c := &Composed{MessageID: d.MessageID, From: d.From.Addr}
+	if err := d.check(); err != nil {
+		return nil, err
+	}
+	if d.Sender.Addr != "" {
+		c.From = d.Sender.Addr
+	}
+	c.Recipients = uniqueAddrs(d.To, d.Cc, d.Bcc)
+	if c.MessageID == "" {
+		_, domain, _ := SplitAddr(d.From.Addr)
+		c.MessageID = newMessageID(domain)
+	}
+	root, err := d.body()
+	if err != nil {
+		return nil, err
+	}
+	root.header = append(d.header(c.MessageID), root.header...)
+	c.root = root
+	return c, nil
+}
+
+func newMessageID(domain string) string {
+	if strings.HasPrefix(domain, "[") || domain == "" {
+		domain = "localhost"
+	}
+	return strings.ToLower(rand.Text()) + "@" + domain
+}
+
+// header writes the message's own fields.
+func (d *Draft) header(id string) []byte {
+	var f folder
+	date := d.Date
+	if date.IsZero() {
+		date = time.Now()
+	}
+	f.field("Date")
+	f.token(date.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+	f.end()
+	f.addresses("From", []Address{d.From})
+	if d.Sender.Addr != "" && d.Sender.Addr != d.From.Addr {
+		f.addresses("Sender", []Address{d.Sender})
+	}
+	f.addresses("Reply-To", d.ReplyTo)
+	f.addresses("To", d.To)
+	f.addresses("Cc", d.Cc)
+	if len(d.To)+len(d.Cc) == 0 { // only Bcc: the field says no more than that
+		f.field("To")
+		f.token("undisclosed-recipients:;")
+		f.end()
+	}
+	if d.Subject != "" {
+		f.text("Subject", d.Subject)
+	}
+	f.ids("Message-ID", []string{id})
+	f.ids("In-Reply-To", usableIDs(d.InReplyTo))
+	f.ids("References", usableIDs(d.References))
+	if d.AutoSubmitted != "" {
+		f.text("Auto-Submitted", d.AutoSubmitted)
+	}
+	for _, x := range d.Header {
+		f.text(x.Name, x.Value)
+	}
+	f.field("MIME-Version")
+	f.token("1.0")
+	f.end()
+	return f.b
+}
+
+// usableIDs leaves out ids that can't be written; they come from other
+// people's mail, where they may be anything.
+func usableIDs(ids []string) []string {
+	var out []string
+	for _, id := range ids {
+		if id = cleanID(id); validID(id) {
+			out = append(out, id)
+		}
+	}
+	if len(out) > maxReferences {
+		out = append(out[:1:1], out[len(out)-maxReferences+1:]...)
+	}
+	return out
+}
+
+func validID(id string) bool {
+	if id == "" || len(id) > maxID {
+		return false
+	}
+	for i := 0; i < len(id); i++ {
+		if c := id[i]; c <= ' ' || c >= 0x7f || c == '<' || c == '>' {
+			return false
+		}
+	}
+	return true
+}
+
+func uniqueAddrs(lists ...[]Address) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, l := range lists {
+		for _, a := range l {
+			key := a.Addr
+			if local, domain, ok := SplitAddr(key); ok { // only the domain knows no case
+				key = local + "@" + strings.ToLower(domain)
+			}
+			if !seen[key] {
+				seen[key] = true
+				out = append(out, a.Addr)
+			}
+		}
+	}
+	return out
+}
+
+// ownFields are written by Compose or must never be.
+var ownFields = map[string]bool{
+	"date": true, "from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true, "subject": true,
+	"message-id": true, "in-reply-to": true, "references": true, "auto-submitted": true, "mime-version": true,
+	"resent-bcc": true, "return-path": true,
+}
+
+func (d *Draft) check() error {
+	if err := checkAddr("From", d.From); err != nil {
+		return err
+	}
+	if d.Sender != (Address{}) {
+		if err := checkAddr("Sender", d.Sender); err != nil {
+			return err
+		}
+	}
+	if len(d.To)+len(d.Cc)+len(d.Bcc) == 0 {
+		return &DraftError{"To", "no recipient"}
+	}
+	for _, l := range []struct {
+		field string
+		list  []Address
+	}{{"ReplyTo", d.ReplyTo}, {"To", d.To}, {"Cc", d.Cc}, {"Bcc", d.Bcc}} {
+		for i, a := range l.list {
+			if err := checkAddr(fmt.Sprintf("%s[%d]", l.field, i), a); err != nil {
+				return err
+			}
+		}
+	}
+	if d.MessageID != "" && !validID(d.MessageID) {
+		return &DraftError{"MessageID", "not a message id: " + quoteShort(d.MessageID)}
+	}
+	if y := d.Date.Year(); !d.Date.IsZero() && (y < 1900 || y > 9999) {
+		return &DraftError{"Date", "year out of range"} // RFC 5322 3.3
+	}
+	for i, f := range d.Header {
+		field := fmt.Sprintf("Header[%d]", i)
+		low := strings.ToLower(f.Name)
+		switch n, colon := fieldName(f.Name + ":"); {
+		case n != len(f.Name) || colon != n || n == 0 || n > foldColumn-2:
+			return &DraftError{field, "not a field name: " + quoteShort(f.Name)}
+		case ownFields[low], strings.HasPrefix(low, "content-"):
+			return &DraftError{field, f.Name + " is written by Compose"}
+		}
+	}
+	return nil
+}
+
+// checkAddr accepts what can stand in an envelope and between angle brackets
+// without meaning anything else there: "local@domain" in ASCII.
+func checkAddr(field string, a Address) error {
+	bad := func(why string) error { return &DraftError{field, why + ": " + quoteShort(a.Addr)} }
+	local, domain, ok := SplitAddr(a.Addr)
+	switch {
+	case a.Addr == "":
+		return &DraftError{field, "no address"}
+	case len(a.Addr) > maxAddr:
+		return bad(fmt.Sprintf("longer than %d bytes", maxAddr))
+	case !ok || local == "" || domain == "":
+		return bad("not of the form local@domain")
+	}
+	for i := 0; i < len(a.Addr); i++ {
+		if c := a.Addr[i]; c < ' ' || c >= 0x7f {
+			return bad("character that an address can't have")
+		}
+	}
+	// The parser must read it as the one address that it says it is.
+	list, err := ParseAddressList("<" + a.Addr + ">")
+	if err != nil || len(list) != 1 || list[0].Addr != a.Addr {
+		return bad("not an address")
+	}
+	if inner, quoted := strings.CutPrefix(local, `"`); quoted {
+		if len(inner) == 0 || inner[len(inner)-1] != '"' {
+			return bad("not an address")
+		}
+	} else if !isDotAtom(local) {
+		return bad("local part needs quotes")
+	}
+	if !validDomain(domain) {
+		return bad("not a domain")
+	}
+	return nil
+}
+
+// validDomain accepts host names and address literals (RFC 5321 4.1.2).
+func validDomain(s string) bool {
+	literal := strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") && len(s) > 2
+	if literal {
+		s = s[1 : len(s)-1]
+	} else if s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' && (!literal || c != ':') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,298 @@
+package mime
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+)
+
+const (
+	// maxHTMLToken bounds what is held at a time: a script or comment longer
+	// than this ends the conversion.
+	maxHTMLToken = 4 << 20
+	// maxHTMLNesting bounds quotes and lists that are told apart.
+	maxHTMLNesting = 32
+	// maxLinkText bounds the link text that is compared with its target.
+	maxLinkText = 1024
+)
+
+// HTMLToText writes HTML, in UTF-8, as text for reading: paragraphs, lists,
+// tables, quotes and links stay recognisable, scripts and styles vanish, images
+// become their alternative text. Nothing is fetched. It reads as a stream and
+// holds a bounded piece; the error is one of r or w, or a [LimitError] with the
+// limit "HTMLToken", what came before being written.
+func HTMLToText(r io.Reader, w io.Writer) error {
+	z := html.NewTokenizer(newHTMLFilter(r))
+	z.SetMaxBuf(maxHTMLToken)
+	t := &textWriter{w: bufio.NewWriter(w)}
+	for {
+		switch z.Next() {
+		case html.ErrorToken:
+			t.endLink()
+			t.finish()
+			err := z.Err()
+			switch {
+			case errors.Is(err, io.EOF):
+				err = nil
+			case errors.Is(err, html.ErrBufferExceeded):
+				err = &LimitError{Limit: "HTMLToken", Max: maxHTMLToken}
+			default:
+				err = fmt.Errorf("mime: reading HTML: %w", err)
+			}
+			if ferr := t.w.Flush(); ferr != nil {
+				return ferr
+			}
+			return err
+		case html.TextToken:
+			if t.skip == 0 {
+				t.text(string(z.Text()))
+			}
+		case html.StartTagToken, html.SelfClosingTagToken:
+			name, more := z.TagName()
+			var attrs map[string]string
+			for more {
+				var k, v []byte
+				k, v, more = z.TagAttr()
+				switch string(k) {
+				case "href", "alt", "start":
+					if attrs == nil {
+						attrs = make(map[string]string, 2)
+					}
+					attrs[string(k)] = string(v)
+				}
+			}
+			t.start(atom.Lookup(name), attrs)
+		case html.EndTagToken:
+			name, _ := z.TagName()
+			t.end(atom.Lookup(name))
+		}
+	}
+}
+
+// A textWriter lays out text. Blank lines and blanks are owed and paid only
+// when more text comes, so that they never pile up.
+type textWriter struct {
+	w      *bufio.Writer
+	skip   int    // inside script, style and the like
+	pre    int    // inside pre
+	quotes int    // inside blockquote
+	was    int    // quotes around the last word
+	lists  []int  // next number of each open list, -1 for bullets
+	owed   int    // line ends owed
+	blank  bool   // a blank is owed
+	begun  bool   // something was written
+	bullet string // to be written before the next text
+	cell   bool   // a cell of this row was there
+	href   string
+	link   strings.Builder
+}
+
+func (t *textWriter) text(s string) {
+	if t.pre > 0 {
+		for i, line := range strings.Split(strings.ReplaceAll(s, "\r\n", "\n"), "\n") {
+			if i > 0 {
+				t.breakLine(t.owed + 1)
+			}
+			if line != "" {
+				t.put(line)
+			}
+		}
+		return
+	}
+	for s != "" {
+		i := strings.IndexAny(s, " \t\r\n\f")
+		if i == 0 {
+			t.blank = true
+			s = s[1:]
+			continue
+		}
+		if i < 0 {
+			i = len(s)
+		}
+		t.put(s[:i])
+		s = s[i:]
+	}
+}
+
+// put writes a word with what is owed before it.
+func (t *textWriter) put(s string) {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\u00a0':
+			return ' '
+		case r < ' ' && r != '\t', r == 0x7f, r == '\u200b', r == '\u00ad', r == '\u200c', r == '\ufeff', r == '\u034f':
+			return -1 // invisible fill
+		}
+		return r
+	}, s)
+	if s == "" {
+		return
+	}
+	newLine := t.owed > 0 || !t.begun
+	if newLine {
+		if t.begun {
+			for range t.owed - 1 {
+				_, _ = t.w.WriteString("\n" + strings.TrimRight(margin(min(t.was, t.quotes)), " "))
+			}
+			_, _ = t.w.WriteString("\n")
+		}
+		_, _ = t.w.WriteString(margin(t.quotes))
+		indent := max(len(t.lists)-1, 0) * 2
+		if t.bullet == "" && len(t.lists) > 0 {
+			indent += 2
+		}
+		_, _ = t.w.WriteString(strings.Repeat(" ", indent) + t.bullet)
+		t.bullet = ""
+	} else if t.blank {
+		_ = t.w.WriteByte(' ')
+	}
+	t.owed, t.blank, t.begun, t.was = 0, false, true, t.quotes
+	_, _ = t.w.WriteString(s) // bufio keeps the error for Flush
+	if t.href != "" && t.link.Len() < maxLinkText {
+		t.link.WriteString(s)
+	}
+}
+
+func margin(quotes int) string { return strings.Repeat("> ", min(quotes, maxHTMLNesting)) }
+
+// breakLine owes n line ends, no more than two.
+func (t *textWriter) breakLine(n int) {
+	if n > t.owed {
+		t.owed = min(n, 2)
+	}
+	t.blank = false
+}
+
+func (t *textWriter) finish() {
+	if t.begun {
+		_ = t.w.WriteByte('\n')
+	}
+}
+
+func (t *textWriter) start(a atom.Atom, attrs map[string]string) {
+	switch a {
+	case atom.Script, atom.Style, atom.Title, atom.Template, atom.Noscript, atom.Object:
+		t.skip++
+		return
+	}
+	if t.skip > 0 {
+		return
+	}
+	switch a {
+	case atom.Br:
+		t.breakLine(t.owed + 1)
+	case atom.P, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Table:
+		t.breakLine(2)
+	case atom.Div, atom.Section, atom.Article, atom.Header, atom.Footer, atom.Address, atom.Center, atom.Form, atom.Dl, atom.Dt, atom.Tr, atom.Caption, atom.Option:
+		t.breakLine(1)
+		t.cell = false
+	case atom.Dd:
+		t.breakLine(1)
+		t.put("   ")
+	case atom.Pre:
+		t.breakLine(2)
+		t.pre++
+	case atom.Blockquote:
+		t.breakLine(2)
+		t.quotes++
+	case atom.Ul, atom.Ol:
+		t.breakLine(1)
+		n := -1
+		if a == atom.Ol {
+			n = 1
+			if s, err := strconv.Atoi(attrs["start"]); err == nil && s >= 0 {
+				n = s
+			}
+		}
+		if len(t.lists) < maxHTMLNesting {
+			t.lists = append(t.lists, n)
+		}
+	case atom.Li:
+		t.breakLine(1)
+		t.bullet = "* "
+		if k := len(t.lists) - 1; k >= 0 && t.lists[k] >= 0 {
+			t.bullet = strconv.Itoa(t.lists[k]) + ". "
+			t.lists[k]++
+		}
+	case atom.Td, atom.Th:
+		if t.cell {
+			t.put(" |")
+			t.blank = true
+		}
+		t.cell = true
+	case atom.Hr:
+		t.breakLine(1)
+		t.put("----------")
+		t.breakLine(1)
+	case atom.Img:
+		if alt := strings.TrimSpace(attrs["alt"]); alt != "" {
+			t.text("[" + alt + "]")
+		}
+	case atom.A:
+		t.endLink()
+		t.href = strings.TrimSpace(attrs["href"])
+		t.link.Reset()
+	}
+}
+
+func (t *textWriter) end(a atom.Atom) {
+	switch a {
+	case atom.Script, atom.Style, atom.Title, atom.Template, atom.Noscript, atom.Object:
+		t.skip = max(t.skip-1, 0)
+		return
+	}
+	if t.skip > 0 {
+		return
+	}
+	switch a {
+	case atom.P, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Table:
+		t.breakLine(2)
+	case atom.Div, atom.Section, atom.Article, atom.Header, atom.Footer, atom.Address, atom.Center, atom.Form, atom.Dl, atom.Dt, atom.Dd, atom.Tr, atom.Li, atom.Caption:
+		t.breakLine(1)
+		if a == atom.Tr {
+			t.cell = false
+		}
+	case atom.Pre:
+		t.pre = max(t.pre-1, 0)
+		t.breakLine(2)
+	case atom.Blockquote:
+		t.breakLine(2)
+		t.quotes = max(t.quotes-1, 0)
+	case atom.Ul, atom.Ol:
+		if len(t.lists) > 0 {
+			t.lists = t.lists[:len(t.lists)-1]
+		}
+		t.breakLine(1)
+	case atom.A:
+		t.endLink()
+	}
+}
+
+// endLink writes the target of a link after its text, unless the text says it
+// already or there is none to see.
+func (t *textWriter) endLink() {
+	href, text := t.href, t.link.String()
+	t.href = ""
+	if href == "" || text == "" || strings.HasPrefix(href, "#") {
+		return
+	}
+	low := strings.ToLower(href)
+	switch {
+	case strings.HasPrefix(low, "http:"), strings.HasPrefix(low, "https:"), strings.HasPrefix(low, "ftp:"), strings.HasPrefix(low, "tel:"):
+	case strings.HasPrefix(low, "mailto:"):
+		href, _, _ = strings.Cut(href[len("mailto:"):], "?")
+	default:
+		return
+	}
+	bare := strings.NewReplacer("https://", "", "http://", "", "mailto:", "", "tel:", "")
+	if strings.TrimSuffix(bare.Replace(href), "/") != strings.TrimSuffix(bare.Replace(text), "/") {
+		t.blank = true
+		t.put("<" + strings.Join(strings.Fields(href), "%20") + ">")
+	}
+}
