@@ -399,8 +399,12 @@ func (p *addressParser) normalSpec(s string) string {
 	if i < 0 {
 		return local
 	}
+	drop := "<>(),;:\""
+	if strings.HasPrefix(domain, "[") {
+		drop = "<>(),;\""
+	}
 	return local + "@" + strings.Map(func(r rune) rune {
-		if strings.ContainsRune("<>,;\"", r) {
+		if strings.ContainsRune(drop, r) {
 			return -1
 		}
 		return r

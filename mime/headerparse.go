@@ -3,8 +3,10 @@ package mime
 import "strings"
 
 // indexHeader finds the fields in a header block. Lines that are no field and
-// no continuation are passed over and told to bad, with their offset.
-func indexHeader(raw string, max int64, bad func(code DefectCode, off int, line string)) (fields []fieldPos, full bool) {
+// no continuation are passed over and told to bad, with their offset; fields
+// beyond max are left out.
+func indexHeader(raw string, max int64, bad func(code DefectCode, off int, line string)) []fieldPos {
+	var fields []fieldPos
 	if n := strings.Count(raw, "\n"); n > 0 {
 		fields = make([]fieldPos, 0, min(n+1, 64))
 	}
@@ -34,14 +36,14 @@ func indexHeader(raw string, max int64, bad func(code DefectCode, off int, line 
 				break
 			}
 			if int64(len(fields)) >= max {
-				return fields, true
+				return fields
 			}
 			fields = append(fields, fieldPos{uint32(off), uint32(off + name), uint32(off + colon + 1), uint32(end)})
 			open = true
 		}
 		off = end
 	}
-	return fields, false
+	return fields
 }
 
 // fieldName gives the length of the field name that line starts with and the
@@ -89,6 +91,6 @@ func ParseHeader(raw []byte) Header {
 		off = end
 	}
 	h := Header{raw: s}
-	h.fields, _ = indexHeader(s, DefaultHeaderFields, func(DefectCode, int, string) {})
+	h.fields = indexHeader(s, DefaultHeaderFields, func(DefectCode, int, string) {})
 	return h
 }

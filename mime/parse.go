@@ -147,7 +147,7 @@ func (p *parser) header(part *Part) error {
 	p.head = p.head[:0]
 	var err error
 	nul := false
-	seen := false // a field was there
+	fields := int64(0)
 lines:
 	for {
 		if p.delimiter() {
@@ -166,10 +166,13 @@ lines:
 		case c == ' ' || c == '\t':
 		default:
 			if name, _ := fieldName(line); name > 0 {
-				seen = true
+				if fields++; fields > p.limits.HeaderFields {
+					err = p.limit("HeaderFields", p.limits.HeaderFields, part)
+					break lines
+				}
 				break
 			}
-			junk := isMboxFrom(line) || p.junkLine(len(line), seen)
+			junk := isMboxFrom(line) || p.junkLine(len(line), fields > 0)
 			line = p.buf[p.r : p.r+len(line)] // looking ahead may have moved it
 			if !junk {
 				part.defect(DefectNoBlankLine, p.here(), quoteShort(string(line[:min(len(line), 2*maxQuoted)])))
@@ -200,8 +203,7 @@ lines:
 		part.defect(DefectNUL, part.Offset, "")
 	}
 	h := Header{raw: string(p.head)}
-	full := false
-	h.fields, full = indexHeader(h.raw, p.limits.HeaderFields, func(code DefectCode, off int, line string) {
+	h.fields = indexHeader(h.raw, p.limits.HeaderFields, func(code DefectCode, off int, line string) {
 		at := part.Offset
 		if at >= 0 {
 			at += int64(off)
@@ -209,9 +211,6 @@ lines:
 		part.defect(code, at, quoteShort(line))
 	})
 	part.Header = h
-	if full && err == nil {
-		err = p.limit("HeaderFields", p.limits.HeaderFields, part)
-	}
 	return err
 }
 

@@ -77,9 +77,10 @@ func startHolder(t *testing.T, root string) (said string, cmd *exec.Cmd, end fun
 
 var testID = MailboxID{Protocol: "POP3", Server: "mail.example.com", Account: "support@example.com"}
 
+// newSpool gives a spool on the real disk whose syncs are left out: killing a process loses nothing of the page cache.
 func newSpool(t testing.TB, root string, opts ...Option) *Spool {
 	t.Helper()
-	s, err := New(root, opts...)
+	s, err := New(root, append([]Option{WithFS(newFaultFS())}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	return s

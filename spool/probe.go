@@ -5,63 +5,85 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-	"sync/atomic"
 )
 
-// probePrefix starts the names of probe files; Sweep removes what a power cut left of them.
+// probePrefix starts the names of probe files. The numbers behind it begin with 1 for every probing, so that the next
+// one comes across what a killed program left behind, in whichever directory.
 const probePrefix = "Probe_"
 
-var probeCounter atomic.Uint64
+// maxTries bounds every search for a free name.
+const maxTries = 1000
 
-// probe moves an empty file from incoming into every directory that takes files from there, and back. Comparing device
-// numbers would not do: two bind mounts of one file system refuse a rename as well.
+// errProbeTaken: another program is probing with this name right now.
+var errProbeTaken = errors.New("probe name in use")
+
+// probe moves an empty file from incoming into every directory that takes files from there. Comparing device numbers
+// would not do: two bind mounts of one file system refuse a rename as well.
 func (s *Spool) probe() (err error) {
-	for range 3 {
-		// A sweep of another process may take the probe in the moment before it is locked: then once more.
-		if err = s.probeOnce(); !missing(err) {
-			break
+	for i := range maxTries {
+		if err = s.probeAs(fmt.Sprintf("%s%x", probePrefix, i+1)); !errors.Is(err, errProbeTaken) {
+			return err
 		}
 	}
 	return err
 }
 
-func (s *Spool) probeOnce() error {
-	in := s.dirs[Incoming]
-	var f File
-	var name string
-	for range maxTries {
-		name = fmt.Sprintf("%s%x_%x_%x", probePrefix, s.pid, s.elapsed(), probeCounter.Add(1))
-		var err error
-		if f, err = in.Create(name); err == nil {
-			break
+func (s *Spool) probeAs(name string) error {
+	at := s.dirs[Incoming]
+	f, err := freeOf(at, name, func() (File, error) { return at.Create(name) })
+	if err != nil {
+		return probeError(Incoming, at, err)
+	}
+	defer f.Close() // the lock lives until here and tells others that this probe is alive
+	if ok, err := lockedHere(at, name, f); err != nil || !ok {
+		if err == nil {
+			return errProbeTaken // another program thought it was left behind
 		}
-		if !errors.Is(err, fs.ErrExist) {
-			return &DirError{Kind: Incoming, Path: in.Path(), Err: err}
-		}
+		_ = at.Remove(name)
+		return probeError(Incoming, at, err)
 	}
-	if f == nil {
-		return &DirError{Kind: Incoming, Path: in.Path(), Err: ErrNameTaken}
-	}
-	defer f.Close() // the lock lives until here, Sweep leaves a locked probe alone
-	if ok, err := f.TryLock(); err != nil || !ok {
-		_ = in.Remove(name)
-		return &DirError{Kind: Incoming, Path: in.Path(), Err: fmt.Errorf("lock: %w", cmpErr(err, ErrBusy))}
-	}
-	at := in
 	for k := Processed; k < IDs; k++ {
-		if s.paths[k] == at.Path() {
+		to := s.dirs[k]
+		if to.Path() == at.Path() {
 			continue
 		}
-		if err := s.fs.Rename(at, name, s.dirs[k], name); err != nil {
+		_, err := freeOf(to, name, func() (File, error) { return nil, s.fs.Rename(at, name, to, name) })
+		if err != nil {
 			_ = at.Remove(name)
-			return &DirError{Kind: k, Path: s.paths[k], Err: err}
+			return probeError(k, to, err)
 		}
-		at = s.dirs[k]
+		at = to
 	}
 	if err := at.Remove(name); err != nil && !missing(err) {
-		return &DirError{Kind: Queued, Path: at.Path(), Err: err}
+		return probeError(Queued, at, err)
 	}
 	return nil
+}
+
+// freeOf does something that needs name to be free in d, and once more after removing what a killed program left there.
+func freeOf(d Dir, name string, do func() (File, error)) (File, error) {
+	f, err := do()
+	if !errors.Is(err, fs.ErrExist) {
+		return f, err
+	}
+	removed, err := removeStale(d, name)
+	if err != nil && !missing(err) {
+		return nil, err
+	}
+	if !removed && !missing(err) {
+		return nil, errProbeTaken
+	}
+	if f, err = do(); errors.Is(err, fs.ErrExist) {
+		err = errProbeTaken
+	}
+	return f, err
+}
+
+func probeError(k Kind, d Dir, err error) error {
+	if errors.Is(err, errProbeTaken) {
+		return err
+	}
+	return &DirError{Kind: k, Path: d.Path(), Err: err}
 }
 
 func cmpErr(err, otherwise error) error {
@@ -72,6 +94,3 @@ func cmpErr(err, otherwise error) error {
 }
 
 func isProbe(name string) bool { return strings.HasPrefix(name, probePrefix) }
-
-// maxTries bounds every search for a free name.
-const maxTries = 1000

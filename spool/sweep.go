@@ -182,7 +182,7 @@ func (s *Spool) Sweep(dryRun bool) ([]string, error) {
 		}
 	}
 	for k := range numKinds {
-		if k == Queued || k == Root && s.paths[Root] == s.paths[IDs] {
+		if k == Root && s.paths[Root] == s.paths[IDs] {
 			continue
 		}
 		note(s.sweepStale(k, dryRun))

@@ -1,0 +1,23 @@
+package netx
+
+import (
+	"strconv"
+	"unicode/utf8"
+)
+
+// MaxQuoted is how much of a peer's text an error or log shows, in bytes.
+const MaxQuoted = 256
+
+// Quote makes text of a peer fit for errors and logs: quoted, with control
+// characters, invalid UTF-8 and invisible marks escaped, and shortened to
+// [MaxQuoted] bytes before that.
+func Quote(s string) string {
+	if len(s) <= MaxQuoted {
+		return strconv.QuoteToGraphic(s)
+	}
+	cut := MaxQuoted
+	for cut > MaxQuoted-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return strconv.QuoteToGraphic(s[:cut]) + "..."
+}

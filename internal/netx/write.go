@@ -1,0 +1,69 @@
+package netx
+
+import "time"
+
+// Write queues p and sends full blocks. Each block must be taken within the
+// time-out, which is the progress a peer owes us. An error is final.
+func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.Err(); err != nil {
+		return 0, err
+	}
+	total := len(p)
+	for len(p) > 0 {
+		if len(c.w) == 0 && len(p) >= writeBlock {
+			c.queued += writeBlock
+			if err := c.send(p[:writeBlock]); err != nil {
+				return total - len(p), err
+			}
+			p = p[writeBlock:]
+			continue
+		}
+		n := copy(c.w[len(c.w):cap(c.w)], p)
+		c.w = c.w[:len(c.w)+n]
+		c.queued += int64(n)
+		p = p[n:]
+		if len(c.w) == cap(c.w) {
+			if err := c.Flush(); err != nil {
+				return total - len(p), err
+			}
+		}
+	}
+	return total, nil
+}
+
+// Flush sends what is queued.
+func (c *Conn) Flush() error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	if len(c.w) == 0 {
+		return nil
+	}
+	b := c.w
+	c.w = c.w[:0]
+	return c.send(b)
+}
+
+// Queued counts the bytes ever given to Write, which is the offset of the
+// next one.
+func (c *Conn) Queued() int64 { return c.queued }
+
+// Taken counts the bytes that the network took from us. Those before it may
+// have reached the peer, those after it cannot: this is how a send knows
+// whether the end of a message went out.
+func (c *Conn) Taken() int64 { return c.taken }
+
+func (c *Conn) send(b []byte) error {
+	c.mu.Lock()
+	nc := c.nc
+	c.mu.Unlock()
+	if err := c.arm(nc.SetWriteDeadline, time.Now().Add(c.timeout)); err != nil {
+		return c.fail("write", err)
+	}
+	n, err := nc.Write(b)
+	c.taken += int64(n)
+	if err != nil {
+		return c.fail("write", err)
+	}
+	return nil
+}

@@ -1,0 +1,30 @@
+// Package pop3 polls mailboxes over POP3. [New] makes a driver; its Poll runs
+// one session: log in, list, fetch what is new, hand it over, delete, QUIT.
+//
+// RFCs: 1939 (POP3), 2449 (CAPA and response codes), 2595 and 8314 (TLS), 3206
+// (SYS and AUTH codes), 5034 (SASL).
+//
+// # Delivery
+//
+// The rules of package driver hold: a mail is handed over at least once, in
+// the server's order, with a stable id, and is removed only after its handler
+// returned nil. POP3 makes this easy, because a server removes nothing before
+// it answered QUIT: a session that breaks anywhere changes nothing, and a QUIT
+// whose reply was lost counts as one that failed.
+//
+// # Ids
+//
+// The id of a mail is its UIDL. Where that is not good enough the id is made
+// of the mail's content, which is a weaker guarantee:
+//
+//   - A UIDL that is listed twice (RFC 1939 section 7 permits it for equal
+//     mails) names neither of the two. They get ids from their header and size,
+//     or, if these are equal too, from the whole content.
+//   - A server without UIDL gets ids from header and size for all its mails,
+//     and without TOP from their whole content: each mail is downloaded for
+//     the listing then, in every session.
+//
+// Mails that are equal byte for byte are numbered. If one of such twins is
+// removed by somebody else, the other one may come once more. The same holds
+// for every mail of a server that changes between having UIDL and not.
+package pop3

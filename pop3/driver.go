@@ -1,0 +1,150 @@
+package pop3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/maildriver/maildriver/driver"
+	"github.com/maildriver/maildriver/internal/life"
+)
+
+const driverName = "POP3"
+
+// A Driver polls one mailbox. Its methods may be called by any number of
+// goroutines; a second Poll of the same mailbox is told
+// [driver.ErrMailboxBusy]. It has no goroutine and no connection between
+// calls, and cannot send.
+type Driver struct {
+	driver.NoSend
+
+	host string
+	port int // 0: by the security
+	set  options
+	in   *driver.Inbound
+	life life.Life
+	mem  memory
+}
+
+// options is everything that options can set.
+type options struct {
+	pop3     settings
+	net      driver.Network
+	common   driver.Common
+	inbound  driver.InboundSettings
+	schedule driver.Schedule
+}
+
+// New makes a driver for the mailbox at addr, "host" or "host:port"; without a
+// port it is [DefaultPort], or [DefaultTLSPort] with
+// [driver.SecurityImplicit]. It does no input or output on the network.
+//
+// [driver.WithLogin] and [driver.WithSpool] are required. All faults of the
+// configuration are reported at once, in an error of kind
+// [driver.KindConfig].
+func New(addr string, opts ...driver.Option) (*Driver, error) {
+	d := &Driver{set: options{
+		pop3:     newSettings(),
+		net:      driver.NewNetwork(),
+		common:   driver.NewCommon(),
+		inbound:  driver.NewInboundSettings(),
+		schedule: driver.NewSchedule(),
+	}}
+	var errs []error
+	var err error
+	if d.host, d.port, err = splitAddr(addr); err != nil {
+		errs = append(errs, err)
+	}
+	o := &d.set
+	if err := driver.Apply(opts, &o.pop3, &o.net, &o.common, &o.inbound, &o.schedule); err != nil {
+		errs = append(errs, err)
+	}
+	if o.net.User == "" {
+		errs = append(errs, errors.New("driver.WithLogin is missing: POP3 has no access without login"))
+	}
+	if o.common.Spool == nil {
+		errs = append(errs, errors.New("driver.WithSpool is missing: polling needs a place for the mail"))
+	}
+	if len(errs) > 0 {
+		return nil, &driver.Error{Op: "new", Driver: driverName, Kind: driver.KindConfig, Err: errors.Join(errs...)}
+	}
+	d.in = driver.NewInbound()
+	return d, nil
+}
+
+// Poll runs one session; see [driver.Poller]. All options but those of
+// [driver.Schedule] may be given for this call alone.
+func (d *Driver) Poll(ctx context.Context, h driver.Handler, opts ...driver.Option) (driver.PollResult, error) {
+	ctx, end, ok := d.life.Begin(ctx, driver.ErrClosed)
+	if !ok {
+		return driver.PollResult{}, &driver.Error{Op: "poll", Driver: driverName, Kind: driver.KindClosed, Err: driver.ErrClosed}
+	}
+	defer end()
+	o := d.set
+	if err := driver.Apply(opts, &o.pop3, &o.net, &o.common, &o.inbound); err != nil {
+		return driver.PollResult{}, err
+	}
+	src := driver.Source{
+		Protocol: driverName,
+		Server:   d.host,
+		Account:  o.net.User,
+		Open:     func(ctx context.Context) (driver.Mailbox, error) { return d.open(ctx, &o) },
+	}
+	// A port that says nothing new is left out, so that an explicit default
+	// port does not make another mailbox of the same one.
+	if d.port != defaultPort(o.net.Security) {
+		src.Port = d.port
+	}
+	return d.in.Poll(ctx, src, o.common, o.inbound, h)
+}
+
+// Close ends a running Poll with [driver.ErrClosed] and returns when it has
+// ended. Later calls of Poll return that error.
+func (d *Driver) Close() error {
+	d.life.Close()
+	return nil
+}
+
+// Capabilities says that the driver polls and does no more.
+func (d *Driver) Capabilities() driver.Capabilities { return driver.Capabilities{Poll: true} }
+
+// Schedule returns when [driver.Run] polls, as the options of New set it.
+func (d *Driver) Schedule() driver.Schedule { return d.set.schedule }
+
+func defaultPort(s driver.Security) int {
+	if s == driver.SecurityImplicit {
+		return DefaultTLSPort
+	}
+	return DefaultPort
+}
+
+// splitAddr takes "host", "host:port", "[v6]", "[v6]:port" and a bare IPv6
+// address. A host that could not be one is refused here, before it reaches a
+// resolver, a proxy or a log.
+func splitAddr(addr string) (host string, port int, err error) {
+	host = addr
+	if net.ParseIP(addr) == nil {
+		if h, p, splitErr := net.SplitHostPort(addr); splitErr == nil {
+			host = h
+			if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
+				return "", 0, fmt.Errorf("address %q: port %q is not between 1 and 65535", addr, p)
+			}
+		} else if h, ok := strings.CutPrefix(addr, "["); ok && strings.HasSuffix(h, "]") {
+			host = strings.TrimSuffix(h, "]")
+		}
+	}
+	v6 := net.ParseIP(host) != nil
+	bad := func(r rune) bool {
+		return r <= ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || strings.ContainsRune(`/\@[]"`, r) || (r == ':' && !v6)
+	}
+	if zone, _, ok := strings.Cut(host, "%"); ok && net.ParseIP(zone) != nil {
+		v6 = true
+	}
+	if host == "" || strings.ContainsFunc(host, bad) {
+		return "", 0, fmt.Errorf("address %q: not host or host:port", addr)
+	}
+	return host, port, nil
+}

@@ -1,0 +1,322 @@
+package smtp
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/maildriver/maildriver/driver"
+	"github.com/maildriver/maildriver/smtp/smtptest"
+)
+
+func TestA01StartTLSInjection(t *testing.T) {
+	srv, d := start(t, []smtptest.Option{
+		smtptest.WithSTARTTLS(), smtptest.WithLogin("u", "p"),
+		smtptest.WithFault(smtptest.Fault{At: smtptest.STARTTLS, Do: smtptest.After("250-mx\r\n250 AUTH PLAIN\r\n")}),
+	}, explicit(), driver.WithLogin("u", "p"))
+	rec, err := send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	assert.Equal(t, driver.KindProtocol, driver.KindOf(err))
+	require.ErrorContains(t, err, "tls: deferred: 24 bytes in clear after the consent to TLS")
+	assert.Equal(t, []string{"STARTTLS"}, srv.Commands(1)[1:], "nothing was said after it")
+}
+
+func TestA02NothingAfterStartTLS(t *testing.T) {
+	srv, d := start(t, []smtptest.Option{smtptest.WithSTARTTLS(), smtptest.WithExtensions("PIPELINING", "8BITMIME")}, explicit())
+	_, err := send(t, d, message(plainText))
+	require.NoError(t, err)
+	clear, rest, ok := bytes.Cut(srv.SocketBytes(1), []byte("STARTTLS\r\n"))
+	require.True(t, ok)
+	assert.True(t, bytes.HasPrefix(clear, []byte("EHLO ")))
+	assert.Equal(t, byte(22), rest[0], "a TLS handshake record")
+	assert.NotContains(t, string(rest), "MAIL FROM")
+}
+
+func TestA03F52StripTLS(t *testing.T) {
+	tests := []struct {
+		name string
+		fake []smtptest.Option
+	}{
+		{"not offered", nil},
+		{"EHLO refused", []smtptest.Option{smtptest.WithoutEHLO()}},
+		{"454", []smtptest.Option{smtptest.WithSTARTTLS(), smtptest.WithFault(smtptest.Fault{At: smtptest.STARTTLS, Do: smtptest.Reply("454 4.7.0 not now")})}},
+		{"501", []smtptest.Option{smtptest.WithSTARTTLS(), smtptest.WithFault(smtptest.Fault{At: smtptest.STARTTLS, Do: smtptest.Reply("501 5.5.4 no")})}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			srv, d := start(t, append(tt.fake, smtptest.WithLogin("u", "p")), explicit(), driver.WithLogin("u", "p"), driver.WithInsecureAuth())
+			rec, err := send(t, d, message(plainText))
+			assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+			assert.Equal(t, driver.KindPolicy, driver.KindOf(err))
+			require.ErrorIs(t, err, driver.ErrTLSRequired)
+			for _, c := range srv.Commands(1) {
+				assert.NotRegexp(t, "^(AUTH|MAIL|HELO)", c)
+			}
+		})
+	}
+}
+
+func TestA05CapabilitiesAfterTLS(t *testing.T) {
+	// What was said in clear, by whomever, is forgotten.
+	srv, d := start(t, []smtptest.Option{
+		smtptest.WithSTARTTLS(), smtptest.WithLogin("u", "p"), smtptest.WithMechanisms("CRAM-MD5"),
+		smtptest.WithExtensions("AUTH PLAIN", "8BITMIME", "SIZE 10"), smtptest.WithTLSExtensions("AUTH CRAM-MD5"),
+	}, explicit(), driver.WithLogin("u", "p"))
+	_, err := send(t, d, message(plainText))
+	require.NoError(t, err, "SIZE 10 no longer holds")
+	assert.Contains(t, srv.Commands(1), "AUTH CRAM-MD5")
+	rec, err := send(t, d, message(plainText+"\xff\r\n"))
+	assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
+	require.ErrorIs(t, err, errors.ErrUnsupported, "8BITMIME no longer holds")
+	assert.Empty(t, srv.Violations())
+}
+
+func TestA07StartTLSSilence(t *testing.T) {
+	_, d := start(t, []smtptest.Option{
+		smtptest.WithSTARTTLS(),
+		smtptest.WithFault(smtptest.Fault{At: smtptest.STARTTLS, Do: smtptest.Drip(time.Hour, "x")}),
+	}, explicit(), driver.WithTimeout(50*time.Millisecond))
+	_, err := send(t, d, message(plainText))
+	assert.Equal(t, driver.KindTemporary, driver.KindOf(err))
+
+	// Consent, and then a handshake that never goes on.
+	silent := silentTLS(t)
+	d, err = New(silent, explicit(), driver.WithTimeout(100*time.Millisecond))
+	require.NoError(t, err)
+	rec, err := send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	assert.Equal(t, driver.KindTemporary, driver.KindOf(err))
+	require.ErrorContains(t, err, "tls: deferred: no answer within")
+}
+
+func TestA09A10Smuggling(t *testing.T) {
+	srv, d := start(t, nil)
+	for _, end := range []string{"\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r\n", "\r.\r", "\r\r\n.\r\n", "\r\n.\r\n", "\r\n.\r"} {
+		srv.ClearMessages()
+		rec, err := send(t, d, message("Subject: x\r\n\r\nfirst"+end+"MAIL FROM:<evil@x.example>\r\nRCPT TO:<v@x.example>\r\nDATA\r\nsecond\r\n"))
+		require.NoError(t, err)
+		agree(t, srv, rec, fmt.Sprintf("%q", end))
+		got := srv.Messages()[0]
+		assert.Equal(t, 1, bytes.Count(append([]byte("\r\n"), got.Wire...), []byte("\r\n.\r\n")), "%q", end)
+		assert.Contains(t, string(got.Data), "\r\n.\r\nMAIL FROM:<evil", "a line of content, no end")
+	}
+}
+
+func TestA11Content(t *testing.T) {
+	tests := []struct {
+		name, body string
+		fake       []smtptest.Option
+		opts       []driver.Option
+		want       any // pointer for errors.As, nil if it is sent
+	}{
+		{name: "NUL", body: "a\x00b\r\n", want: new(*ContentError)},
+		{name: "8 bit refused", body: "\xfc\r\n", fake: []smtptest.Option{smtptest.WithExtensions()}, want: new(*ExtensionError)},
+		{name: "8 bit refused by HELO", body: "\xfc\r\n", fake: []smtptest.Option{smtptest.WithoutEHLO()}, want: new(*ExtensionError)},
+		{name: "8 bit", body: "\xfc\r\n"},
+		{name: "998 octets", body: strings.Repeat("x", 998) + "\r\n"},
+		{name: "998 octets behind a dot", body: "." + strings.Repeat("x", 997) + "\r\n"},
+		{name: "999 octets", body: strings.Repeat("x", 999) + "\r\n", want: new(*ContentError)},
+		{name: "limit lowered", body: strings.Repeat("x", 77) + "\r\n", opts: []driver.Option{WithMaxLineLength(76)}, want: new(*ContentError)},
+		{name: "too large", body: strings.Repeat("xyz\r\n", 21), fake: []smtptest.Option{smtptest.WithExtensions("SIZE 100")}, want: new(*SizeError)},
+		{name: "just not too large", body: strings.Repeat("xyz\r\n", 20), fake: []smtptest.Option{smtptest.WithExtensions("SIZE 100")}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			srv, d := start(t, tt.fake, tt.opts...)
+			rec, err := send(t, d, message(tt.body))
+			agree(t, srv, rec, tt.name)
+			if tt.want == nil {
+				require.NoError(t, err)
+				assert.Equal(t, tt.body, string(srv.Messages()[0].Data))
+				return
+			}
+			require.ErrorAs(t, err, tt.want)
+			assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
+			assert.Equal(t, driver.KindPermanent, driver.KindOf(err))
+			for _, c := range srv.Commands(1) {
+				assert.NotRegexp(t, "^MAIL", c, "refused before MAIL")
+			}
+		})
+	}
+	// Lifted on request.
+	srv, d := start(t, nil, WithMaxLineLength(0))
+	_, err := send(t, d, message(strings.Repeat("x", 5000)+"\r\n"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a line of more than 998 octets"}, srv.Violations())
+}
+
+func TestA12NothingIsSent(t *testing.T) {
+	srv, d := start(t, nil)
+	for _, tt := range addresses {
+		if tt.bad == "" || tt.in == "" {
+			continue
+		}
+		m := message(plainText, "good@x.example", tt.in)
+		rec, err := send(t, d, m)
+		assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
+		assert.Equal(t, driver.KindPermanent, driver.KindOf(err))
+		var ae *ArgumentError
+		require.ErrorAs(t, err, &ae)
+		assert.Less(t, len(err.Error()), 700)
+	}
+	none := message(plainText)
+	none.To = nil
+	rec, err := send(t, d, none)
+	require.ErrorContains(t, err, "no recipients")
+	assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
+	assert.Zero(t, srv.Conns(), "refused before any byte is sent")
+}
+
+func TestA20EndlessReplies(t *testing.T) {
+	for _, at := range []smtptest.Stage{smtptest.Greeting, smtptest.EHLO, smtptest.MAIL} {
+		for name, text := range map[string]string{
+			"lines": strings.Repeat("250-x\r\n", 20_000),
+			"line":  "250 " + strings.Repeat("x", 512<<10),
+		} {
+			_, d := start(t, []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: at, Do: smtptest.Raw(text)})})
+			rec, err := send(t, d, message(plainText))
+			assert.Equal(t, driver.DeliveryDeferred, rec.Delivery, "%s at %s", name, at)
+			assert.Equal(t, driver.KindProtocol, driver.KindOf(err))
+			require.ErrorIs(t, err, driver.ErrLimit)
+		}
+	}
+	_, d := start(t, []smtptest.Option{
+		smtptest.WithLogin("u", "p"), smtptest.WithMechanisms("CRAM-MD5"),
+		smtptest.WithFault(smtptest.Fault{At: smtptest.AUTH, Do: smtptest.Reply("334 !!!not base64!!!")}),
+	}, driver.WithLogin("u", "p"))
+	rec, err := send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	assert.Equal(t, driver.KindProtocol, driver.KindOf(err))
+	require.ErrorContains(t, err, "auth: deferred: the server's challenge is not base64")
+}
+
+func TestOutOfTurn(t *testing.T) {
+	// A reply ahead of its command: the next one would answer another question.
+	srv, d := start(t, []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: smtptest.EHLO, Do: smtptest.After("250 ok\r\n250 ok\r\n")})})
+	rec, err := send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	assert.Equal(t, driver.KindProtocol, driver.KindOf(err))
+	require.ErrorIs(t, err, errUnsolicited)
+	assert.Len(t, srv.Commands(1), 1)
+
+	// The end's answer before the end: the dot is never sent.
+	srv, d = start(t, []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: smtptest.DATA, Do: smtptest.After("250 2.0.0 taken\r\n")})})
+	rec, err = send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	require.ErrorIs(t, err, errUnsolicited)
+	agree(t, srv, rec, "early 250")
+
+	// F47: 421 may come unasked.
+	srv, d = start(t, []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: smtptest.MAIL, Do: smtptest.After("421 4.3.2 going down\r\n")})})
+	rec, err = send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	assert.Equal(t, 421, rec.Code)
+	assert.Equal(t, driver.KindTemporary, driver.KindOf(err))
+	agree(t, srv, rec, "421")
+}
+
+// TestA30Secrets fails every mechanism in every way, with the log wide open,
+// and looks for the password in all that came out.
+func TestA30Secrets(t *testing.T) {
+	const user, secret = "alice", `s3cr3t "p\q&`
+	var out bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	successes := 0
+	for _, mech := range []string{"PLAIN", "LOGIN", "CRAM-MD5"} {
+		for _, do := range []smtptest.Action{
+			smtptest.Reply("535 5.7.8 no"), smtptest.Reply("454 4.7.0 later"), smtptest.Reply("334 bm8="), smtptest.Reply("334 !"),
+			smtptest.Drop(), smtptest.Raw("garbage\r\n"), smtptest.Reply("250 fine"),
+		} {
+			for _, at := range []smtptest.Stage{smtptest.AUTH, smtptest.AuthReply} {
+				srv, d := start(t, []smtptest.Option{
+					smtptest.WithLogin(user, secret), smtptest.WithMechanisms(mech),
+					smtptest.WithFault(smtptest.Fault{At: at, Do: do}),
+				}, driver.WithLogin(user, secret), driver.WithInsecureAuth(), driver.WithLogger(logger), driver.WithTimeout(2*time.Second))
+				rec, err := send(t, d, message(plainText))
+				if err == nil {
+					successes++
+					continue
+				}
+				assert.Equal(t, driver.DeliveryDeferred, rec.Delivery, "%s: a login is no reason to reject a message", mech)
+				assert.Empty(t, srv.Messages())
+				fmt.Fprintf(&out, "%v %+v %#v %s %+v\n", err, err, err, rec.Text, d.net)
+			}
+		}
+	}
+	assert.Equal(t, 8, successes, "PLAIN has no second line, and LOGIN takes any first prompt")
+	for _, form := range []string{
+		secret, base64.StdEncoding.EncodeToString([]byte(secret)), url.QueryEscape(secret), hex.EncodeToString([]byte(secret)), "s3cr3t",
+		base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + secret)),
+	} {
+		assert.NotContains(t, out.String(), form)
+	}
+	assert.Contains(t, out.String(), "outcome=deferred")
+}
+
+func TestInsecureAuth(t *testing.T) {
+	srv, d := start(t, []smtptest.Option{smtptest.WithLogin("u", "p"), smtptest.WithMechanisms("PLAIN", "LOGIN")}, driver.WithLogin("u", "p"))
+	rec, err := send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	assert.Equal(t, driver.KindPolicy, driver.KindOf(err))
+	require.ErrorIs(t, err, driver.ErrInsecureAuth)
+	assert.NotContains(t, string(srv.ClientBytes(1)), "AUTH")
+
+	_, d = start(t, nil, driver.WithLogin("u", "p"))
+	rec, err = send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	assert.Equal(t, driver.KindAuth, driver.KindOf(err))
+	require.ErrorContains(t, err, "the server offers none of CRAM-MD5, PLAIN, LOGIN; it offers no mechanism")
+
+	_, d = start(t, []smtptest.Option{smtptest.WithLogin("u", "right"), smtptest.WithSTARTTLS()}, explicit(), driver.WithLogin("u", "wrong"))
+	rec, err = send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	assert.Equal(t, driver.KindAuth, driver.KindOf(err))
+	var re *ReplyError
+	require.ErrorAs(t, err, &re)
+	assert.Equal(t, 535, re.Code)
+	assert.Equal(t, StageAUTH, re.Stage)
+}
+
+func TestA26Certificates(t *testing.T) {
+	future := time.Now().Add(time.Hour)
+	tests := []struct {
+		name string
+		cert []string
+		end  time.Time
+		want string
+	}{
+		{"expired", []string{"127.0.0.1"}, time.Now().Add(-time.Hour), "certificate expired on "},
+		{"wrong name", []string{"wrong.example.net"}, future, `certificate is for "wrong.example.net", not for "127.0.0.1"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			fake := []smtptest.Option{smtptest.WithSTARTTLS(), smtptest.WithLogin("u", "p"), smtptest.WithCertificate(smtptest.Certificate(tt.end, tt.cert...))}
+			srv, d := start(t, fake, explicit(), driver.WithLogin("u", "p"))
+			rec, err := send(t, d, message(plainText))
+			assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+			assert.Equal(t, driver.KindPolicy, driver.KindOf(err))
+			require.ErrorContains(t, err, "tls: deferred: the server's "+tt.want)
+			assert.Equal(t, []string{"STARTTLS"}, srv.Commands(1)[1:])
+
+			var out bytes.Buffer
+			_, err = send(t, d, message(plainText), driver.WithInsecureSkipVerify(), driver.WithLogger(slog.New(slog.NewTextHandler(&out, nil))))
+			require.NoError(t, err)
+			assert.Contains(t, out.String(), "level=WARN msg=\"server certificate accepted without verification\"")
+		})
+	}
+	// The name that counts is the configured one.
+	fake := []smtptest.Option{smtptest.WithImplicitTLS(), smtptest.WithCertificate(smtptest.Certificate(future, "mail.example.com"))}
+	_, d := start(t, fake, driver.WithSecurity(driver.SecurityImplicit), driver.WithServerName("mail.example.com"))
+	_, err := send(t, d, message(plainText))
+	require.NoError(t, err)
+}
