@@ -68,7 +68,9 @@ var (
 
 // Stop is returned by a [Handler] that has dealt with the mail and wants the
 // session to end; Poll then returns no error.
-var Stop = errors.New("stop polling") //nolint:revive,staticcheck // a result, not a failure: reads as `return driver.Stop`
+//
+//lint:ignore ST1012 it is a result, not a failure: handlers read `return driver.Stop`
+var Stop = errors.New("stop polling")
 
 // Reject wraps the reason why a handler will never take this mail. The raw
 // mail goes to the failed directory with a reason file and never comes again.

@@ -74,25 +74,32 @@ func (s *session) work(ctx context.Context, batch []*item) error {
 		s.res.More = true
 	}
 	s.res.Gone += f.gone
-	if s.stuck != nil {
-		return w.err
-	}
-	if f.dead != nil && feedErr == nil {
+	if feedErr == nil && f.dead != nil {
 		feedErr = &noCommitError{f.dead}
 	}
-	if w.err == nil || (feedErr != nil && errors.As(feedErr, new(*noCommitError))) {
-		if errors.Is(feedErr, errDropped) {
-			s.res.More = true
-			return &noCommitError{nil}
-		}
-		if feedErr != nil {
-			return feedErr
-		}
+	return s.verdict(feedErr, w.err)
+}
+
+// verdict makes one error of what the two halves ran into. What stopped the
+// worker says more than what stopped the feeder, but a connection that is out
+// of step must not be committed in any case.
+func (s *session) verdict(feedErr, workErr error) error {
+	broken := errors.As(feedErr, new(*noCommitError))
+	if errors.Is(feedErr, errDropped) {
+		s.res.More = true
+		feedErr = nil // the mail's own failure is in the result
 	}
-	if errors.Is(w.err, errStop) {
-		return nil
+	err := workErr
+	switch {
+	case errors.Is(workErr, errStop):
+		err = nil
+	case workErr == nil:
+		err = feedErr
 	}
-	return w.err
+	if broken && !errors.As(err, new(*noCommitError)) {
+		err = &noCommitError{err}
+	}
+	return err
 }
 
 // errDropped says that the connection had to be given up for a mail that is

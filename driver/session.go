@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -81,8 +82,8 @@ func (s *session) run(ctx context.Context) (err error) {
 	if s.stuck != nil {
 		return workErr
 	}
-	if errors.As(workErr, new(*noCommitError)) {
-		return errors.Unwrap(workErr)
+	if abort, ok := errors.AsType[*noCommitError](workErr); ok {
+		return abort.err
 	}
 	commitErr := s.commit(ctx)
 	if workErr != nil {
@@ -94,11 +95,12 @@ func (s *session) run(ctx context.Context) (err error) {
 	return commitErr
 }
 
-// noCommitError wraps an error after which the session must be aborted: the
-// connection is out of step, or it is not certain that records are durable.
+// noCommitError says that the session must be aborted: the connection is out
+// of step, or it is not certain that records are durable. err, which Poll
+// returns, may be nil.
 type noCommitError struct{ err error }
 
-func (e *noCommitError) Error() string { return e.err.Error() }
+func (e *noCommitError) Error() string { return fmt.Sprintf("aborted: %v", e.err) }
 func (e *noCommitError) Unwrap() error { return e.err }
 
 // commit removes what was handled, ends the session and forgets what the
