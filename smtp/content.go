@@ -43,7 +43,7 @@ func (e *localError) Unwrap() error { return e.err }
 // if that is not nil; a small message stays in memory.
 func scan(ctx context.Context, open func() (io.ReadCloser, error), file io.Writer) (*content, error) {
 	var kept bytes.Buffer
-	var w io.Writer = file
+	w := file
 	if file == nil {
 		w = &limitedBuffer{&kept}
 	}

@@ -39,6 +39,8 @@
 // [WithMaxLineLength]; else Send refuses with a typed error before MAIL.
 // Whatever enters a command is checked before any byte is sent.
 //
+// Error values are not changed once made and may be shared by goroutines.
+//
 // Without a spool, [driver.Message.Open] is called twice for a message of more
 // than 64 KiB, as its size and kind must be known before MAIL; both readings
 // must give the same. With one, the message is read once, into the file

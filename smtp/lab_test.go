@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/x509"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -257,7 +256,7 @@ func TestLabHuge(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, driver.DeliveryAccepted, rec.Delivery)
 	grown := int64(peak.Load()) - int64(before.HeapAlloc)
-	t.Log(fmt.Sprintf("%d MB in %v, heap grew by at most %d KiB", size>>20, time.Since(begin), grown>>10))
+	t.Logf("%d MB in %v, heap grew by at most %d KiB", size>>20, time.Since(begin), grown>>10)
 	assert.Less(t, grown, int64(16<<20), "memory must not grow with the message")
 }
 

@@ -97,11 +97,16 @@ func TestAgainstGoSMTP(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, d.Close()) })
 
+	_, err = send(t, d, message(plainText), driver.WithLogin("u", "wrong"))
+	assert.Equal(t, driver.KindAuth, driver.KindOf(err))
+
 	m := message("Subject: x\n\n.dot\n..\n\xfc\n.\n", "b@x.example", "no@x.example", `"a b"@x.example`)
 	m.Return = "HDRS"
 	rec, err := send(t, d, m)
 	assert.Equal(t, driver.DeliveryPartly, rec.Delivery)
 	require.ErrorContains(t, err, "550 5.1.1 to rcpt")
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	require.Len(t, b.mail, 1)
 	got := b.mail[0]
 	assert.Equal(t, "Subject: x\r\n\r\n.dot\r\n..\r\n\xfc\r\n.\r\n", got.data)
@@ -112,9 +117,6 @@ func TestAgainstGoSMTP(t *testing.T) {
 	assert.Equal(t, "m1@example.com", got.opts.EnvelopeID)
 	assert.Equal(t, []gosmtp.DSNNotify{gosmtp.DSNNotifyFailure}, got.rcpts[0].Notify)
 	assert.Len(t, got.to, 2)
-
-	_, err = send(t, d, m, driver.WithLogin("u", "wrong"))
-	assert.Equal(t, driver.KindAuth, driver.KindOf(err))
 }
 
 // TestFakeAgainstGoSMTP holds the fake honest: a client that knows nothing of

@@ -105,19 +105,19 @@ func (c *Conn) LimitRead(n int64) { c.readCap = n }
 
 // Watch makes the end of ctx the end of the connection: a blocked call returns
 // at once with the context's cause. stop ends the watch and, if ctx ended in
-// the meantime, returns only when the connection is dead. Several watches may
-// be active.
+// the meantime, returns only when the connection is dead. It may be called
+// again. Several watches may be active.
 func (c *Conn) Watch(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
 		defer close(done)
 		c.abort(c.causeError("wait", context.Cause(ctx)))
 	})
-	return func() {
+	return sync.OnceFunc(func() {
 		if !cancel() {
 			<-done
 		}
-	}
+	})
 }
 
 // abort kills the connection: blocked calls return, later ones never start.
@@ -167,6 +167,9 @@ func (c *Conn) fail(op string, err error) error {
 		de = c.wrap(op, driver.KindTemporary, fmt.Errorf("the server closed the connection: %w", io.ErrUnexpectedEOF))
 	case isTimeout(err):
 		de = c.wrap(op, driver.KindTemporary, &timeoutError{c.timeout})
+	case isAlert(err):
+		// TLS 1.3 servers refuse a client certificate only after the handshake.
+		de = c.wrap(op, driver.KindPolicy, err)
 	default:
 		de = c.wrap(op, driver.KindTemporary, err)
 	}

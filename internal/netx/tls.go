@@ -90,13 +90,19 @@ func (c *Conn) tlsError(ctx context.Context, err error) error {
 	if re, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return c.wrap("tls", driver.KindProtocol, fmt.Errorf("the server does not answer with TLS: %w", re))
 	}
-	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "remote error" {
-		return c.wrap("tls", driver.KindPolicy, fmt.Errorf("the server refuses the handshake: %w", oe.Err))
+	if isAlert(err) {
+		return c.wrap("tls", driver.KindPolicy, fmt.Errorf("the server refuses the handshake: %w", err))
 	}
 	if strings.HasPrefix(err.Error(), "tls: ") {
 		return c.wrap("tls", driver.KindPolicy, err)
 	}
 	return c.wrap("tls", driver.KindTemporary, err)
+}
+
+// isAlert tells an alert of the peer's TLS.
+func isAlert(err error) bool {
+	oe, ok := errors.AsType[*net.OpError](err)
+	return ok && oe.Op == "remote error"
 }
 
 // A CertificateError tells why a server's certificate was refused. The x509

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -301,7 +300,7 @@ func (c *conn) mail(args string) {
 	case c.s.user != "" && c.user == "":
 		refusal = "530 5.7.0 authentication required"
 	default:
-		refusal, ok = c.check(params, mailParams)
+		refusal, _ = c.check(params, mailParams)
 	}
 	if refusal != "" {
 		c.answer(MAIL, refusal)
@@ -356,7 +355,7 @@ func (c *conn) data() {
 	if takes {
 		c.s.accept(m)
 	}
-	if c.answer(Dot, fmt.Sprintf("250 2.0.0 taken as %d", c.n)) && takes && !a.accept {
+	if c.answer(Dot, "250 2.0.0 taken") && takes && !a.accept {
 		c.s.promise(m)
 	}
 }
