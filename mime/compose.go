@@ -56,6 +56,7 @@ type Composed struct {
 //
 // The error is a [DraftError], or one of an attachment's Open or Read.
 func (d *Draft) Compose() (*Composed, error) {
+	d = d.quoted()
 	c := &Composed{MessageID: d.MessageID, From: d.From.Addr}
 	if err := d.check(); err != nil {
 		return nil, err
@@ -174,6 +175,30 @@ var ownFields = map[string]bool{
 	"date": true, "from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true, "subject": true,
 	"message-id": true, "in-reply-to": true, "references": true, "auto-submitted": true, "mime-version": true,
 	"resent-bcc": true, "return-path": true,
+}
+
+// quoted copies the draft with local parts quoted that need it. Addresses such
+// as "a..b@example.com" are in use, and an answer goes to them in the one form
+// that RFC 5321 4.1.2 has for them.
+func (d *Draft) quoted() *Draft {
+	fix := func(a Address) Address {
+		local, domain, ok := SplitAddr(a.Addr)
+		if ok && local != "" && local[0] != '"' && !isDotAtom(local) && strings.Trim(local, ".") != "" && isDotAtom(strings.ReplaceAll(local, ".", "")) {
+			a.Addr = quoteString(local) + "@" + domain
+		}
+		return a
+	}
+	fixAll := func(list []Address) []Address {
+		out := make([]Address, len(list))
+		for i, a := range list {
+			out[i] = fix(a)
+		}
+		return out
+	}
+	q := *d
+	q.From, q.Sender = fix(d.From), fix(d.Sender)
+	q.ReplyTo, q.To, q.Cc, q.Bcc = fixAll(d.ReplyTo), fixAll(d.To), fixAll(d.Cc), fixAll(d.Bcc)
+	return &q
 }
 
 func (d *Draft) check() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/mail"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -65,13 +66,22 @@ func TestComposeShapes(t *testing.T) {
 		{"html", Draft{HTML: "<p>hi"}, "text/html"},
 		{"both", Draft{Text: "hi", HTML: "<p>hi"}, "multipart/alternative(text/plain,text/html)"},
 		{"file", Draft{Text: "hi", Attachments: []Attachment{file}}, "multipart/mixed(text/plain,application/octet-stream)"},
-		{"all", Draft{Text: "hi", HTML: "<img src=cid:p1@x>", Attachments: []Attachment{file, inline}},
-			"multipart/mixed(multipart/alternative(text/plain,multipart/related(text/html,image/png)),application/octet-stream)"},
+		{
+			"all",
+			Draft{Text: "hi", HTML: "<img src=cid:p1@x>", Attachments: []Attachment{file, inline}},
+			"multipart/mixed(multipart/alternative(text/plain,multipart/related(text/html,image/png)),application/octet-stream)",
+		},
 		{"inline without html", Draft{Text: "hi", Attachments: []Attachment{inline}}, "multipart/mixed(text/plain,image/png)"},
-		{"message", Draft{Text: "fw", Attachments: []Attachment{{Name: "m.eml", Type: "message/rfc822", Open: stringFile("Subject: in\n\nbody\n")}}},
-			"multipart/mixed(text/plain,message/rfc822(text/plain))"},
-		{"8-bit message", Draft{Text: "fw", Attachments: []Attachment{{Name: "m.eml", Type: "message/rfc822", Open: stringFile("Subject: in\n\nbod\xe9\n")}}},
-			"multipart/mixed(text/plain,application/octet-stream)"},
+		{
+			"message",
+			Draft{Text: "fw", Attachments: []Attachment{{Name: "m.eml", Type: "message/rfc822", Open: stringFile("Subject: in\n\nbody\n")}}},
+			"multipart/mixed(text/plain,message/rfc822(text/plain))",
+		},
+		{
+			"8-bit message",
+			Draft{Text: "fw", Attachments: []Attachment{{Name: "m.eml", Type: "message/rfc822", Open: stringFile("Subject: in\n\nbod\xe9\n")}}},
+			"multipart/mixed(text/plain,application/octet-stream)",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -129,6 +139,14 @@ func TestComposeFields(t *testing.T) {
 	_, err = c.WriteTo(again)
 	require.NoError(t, err)
 	assert.Equal(t, s, again.String(), "the same bytes each time")
+}
+
+func TestComposeQuotesLocalParts(t *testing.T) {
+	d := &Draft{From: Address{Addr: "a@x.org"}, To: []Address{{Addr: "b..c.@x.org"}}}
+	s, c := composed(t, d)
+	assert.Equal(t, []string{`"b..c."@x.org`}, c.Recipients)
+	assert.Contains(t, s, "\r\nTo: \"b..c.\"@x.org\r\n")
+	assert.Equal(t, "b..c.@x.org", d.To[0].Addr, "the draft stays as it is")
 }
 
 func TestComposeRefuses(t *testing.T) {
@@ -281,8 +299,10 @@ func FuzzComposeParse(f *testing.F) {
 	f.Add("name", "subject", "text", "file.txt", []byte("data"))
 	f.Add("Ä, \"b\"", "=?utf-8?q?x?=", "From x\r.\r\n", "ü\r\nx: y", []byte{0, 255})
 	f.Fuzz(func(t *testing.T, name, subject, text, file string, data []byte) {
-		d := &Draft{From: Address{Name: name, Addr: "a@x.org"}, To: []Address{{Addr: "b@x.org"}}, Subject: subject, Text: text,
-			Attachments: []Attachment{{Name: file, Open: stringFile(string(data))}}, MessageID: "i@x"}
+		d := &Draft{
+			From: Address{Name: name, Addr: "a@x.org"}, To: []Address{{Addr: "b@x.org"}}, Subject: subject, Text: text,
+			Attachments: []Attachment{{Name: file, Open: stringFile(string(data))}}, MessageID: "i@x",
+		}
 		s, _ := composed(t, d)
 		checkWire(t, s)
 		p, content, err := parseString(s)
@@ -291,4 +311,58 @@ func FuzzComposeParse(f *testing.F) {
 		require.Len(t, p.Header.Addresses("From"), 1)
 		require.Equal(t, strings.Join(strings.Fields(cleanText(subject)), " "), strings.Join(strings.Fields(p.Header.Text("Subject")), " "))
 	})
+}
+
+// TestA10NothingRaw: bodies that smuggle commands or break transports leave
+// re-encoded, never as they are.
+func TestA10NothingRaw(t *testing.T) {
+	for name, text := range map[string]string{
+		"A09 bare LF":    "a\n.\nMAIL FROM:<v@x>\n.\r\nb",
+		"A10 bare CR":    "a\r.\rMAIL FROM:<v@x>\r\r\n.\r\nb",
+		"A11 NUL":        "a\x00b",
+		"A11 8-bit":      "é\xff",
+		"A11 long line":  strings.Repeat("x", 5000),
+		"A11 escape":     "\x1b[2J",
+		"trailing blank": "sig \n-- \nme",
+		"all dots":       strings.Repeat(".\r\n", 100),
+		"From lines":     strings.Repeat("From x\n", 10) + "é",
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &Draft{From: Address{Addr: "a@x.org"}, To: []Address{{Addr: "b@x.org"}}, Text: text, HTML: text}
+			s, _ := composed(t, d)
+			checkWire(t, s)
+			_, content, err := parseString(s)
+			require.NoError(t, err)
+			want := strings.ReplaceAll(strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\r\n", "\n"), "\r", "\n")
+			if !strings.HasSuffix(want, "\n") {
+				want += "\n"
+			}
+			assert.Equal(t, crlf(want), content["1"])
+			assert.Equal(t, crlf(want), content["2"])
+		})
+	}
+}
+
+// Composing and reading a large file takes a few buffers of memory.
+func TestComposeStreams(t *testing.T) {
+	const size = 64 << 20
+	d := &Draft{From: Address{Addr: "a@x.org"}, To: []Address{{Addr: "b@x.org"}}, Attachments: []Attachment{{Name: "big", Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(&repeatReader{block: bytes.Repeat([]byte("0123456789abcdef"), 1<<10), n: size >> 14}), nil
+	}}}}
+	c, err := d.Compose()
+	require.NoError(t, err)
+	pr, pw := io.Pipe()
+	done := make(chan error, 1)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	go func() {
+		_, err := c.WriteTo(pw)
+		done <- errors.Join(err, pw.Close())
+	}()
+	p, err := Parse(pr, discardSink{})
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	runtime.ReadMemStats(&after)
+	assert.EqualValues(t, size, p.Children[1].Size)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20))
 }

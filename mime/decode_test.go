@@ -37,6 +37,7 @@ var decodeCases = []struct {
 	{"base64 no padding", "base64", "aGVsbG8", "hello", DefectBase64},
 	{"base64 torn", "base64", "aGVsbG8x\nY", "hello1", DefectBase64},
 	{"base64 footer", "base64", "aGVsbG8=\n\n--\nA footer\n", "hello", DefectBase64},
+	{"base64 CR inside", "base64", "aGV\rsbG8=\r", "hello", ""},
 	{"base64 joined", "base64", "aGVsbG8=\naGVs\nbG8=\n", "hellohello", ""},
 	{"base64 joined in a line", "base64", "YQ==\nYg==Yw==", "abc", ""},
 	{"base64 empty", "base64", "", "", ""},

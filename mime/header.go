@@ -119,7 +119,10 @@ func (h Header) is(f fieldPos, name string) bool {
 func unfold(v string) string {
 	v = strings.Trim(v, " \t\r\n")
 	if strings.IndexByte(v, '\n') < 0 {
-		return v
+		if strings.IndexByte(v, '\r') < 0 {
+			return v
+		}
+		return strings.ReplaceAll(v, "\r", " ")
 	}
 	var b strings.Builder
 	b.Grow(len(v))
@@ -132,7 +135,8 @@ func unfold(v string) string {
 		b.WriteString(strings.TrimSuffix(v[:i], "\r"))
 		v = v[i+1:]
 	}
-	return b.String()
+	// A CR alone is no line end here, but might be one elsewhere.
+	return strings.ReplaceAll(b.String(), "\r", " ")
 }
 
 // appendMessageIDs finds "<...>" in s; a value without brackets is cut at

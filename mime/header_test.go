@@ -40,6 +40,7 @@ var wordCases = []struct{ name, in, want string }{
 	{"language", "=?utf-8*en?q?x?=", "x"},
 	{"glued", "a=?utf-8?q?b?=c", "abc"},
 	{"blank inside", "=?utf-8?q?a b?=", "a b"},
+	{"empty word", "=?utf-8?q??= =?utf-8?q?a?=", "a"},
 	{"no padding", "=?utf-8?b?Y2Fmw6k?=", "café"},
 	{"padding inside", "=?utf-8?b?YQ==Yg==?=", "ab"},
 	{"q ending in equals", "=?utf-8?q?a=?=", "a="},
@@ -146,7 +147,11 @@ var dateCases = []struct {
 	{"Mon,2 Jan 2006 15:04:60 +0000", "2006-01-02T15:05:00Z"},
 	{"Tue, 029 Apr 2019 23:34:45 -0800", "2019-04-29T23:34:45-08:00"},
 	{"2 Jan 106 15:04:05 +0000", "2006-01-02T15:04:05Z"},
-	{"", ""}, {"yesterday", ""}, {"32 Jan 2006", ""}, {"2 Jan 2006 25:00:00", ""}, {"(((((", ""},
+	{"", ""},
+	{"yesterday", ""},
+	{"32 Jan 2006", ""},
+	{"2 Jan 2006 25:00:00", ""},
+	{"(((((", ""},
 }
 
 func TestParseDate(t *testing.T) {

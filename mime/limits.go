@@ -41,9 +41,12 @@ func (l Limits) withDefaults() Limits {
 		v *int64
 		d int64
 	}{
-		{&l.HeaderBytes, DefaultHeaderBytes}, {&l.HeaderFields, DefaultHeaderFields},
-		{&l.Depth, DefaultDepth}, {&l.Parts, DefaultParts},
-		{&l.LineBytes, DefaultLineBytes}, {&l.DecodedBytes, DefaultDecodedBytes},
+		{&l.HeaderBytes, DefaultHeaderBytes},
+		{&l.HeaderFields, DefaultHeaderFields},
+		{&l.Depth, DefaultDepth},
+		{&l.Parts, DefaultParts},
+		{&l.LineBytes, DefaultLineBytes},
+		{&l.DecodedBytes, DefaultDecodedBytes},
 	} {
 		switch {
 		case *f.v == 0:

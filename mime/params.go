@@ -175,6 +175,7 @@ type paramScanner struct {
 	i          int
 	name, text string
 	bad        string
+	noCloser   bool // a comment had no end
 }
 
 // value reads up to the first semicolon, comments left out.
@@ -200,11 +201,15 @@ func (p *paramScanner) value() string {
 // comment passes over a comment, nested ones included (RFC 5322 3.2.2). One
 // without end is no comment: only its parenthesis is passed over.
 func (p *paramScanner) comment() {
-	if n := commentLen(p.s[p.i:]); n > 0 {
-		p.i += n
-		return
+	if !p.noCloser {
+		if n := commentLen(p.s[p.i:]); n > 0 {
+			p.i += n
+			return
+		}
 	}
-	// No parenthesis after this one closes either; go to the end of the piece.
+	// Not looked for again, or many of them would take quadratic time; go to
+	// the end of the piece.
+	p.noCloser = true
 	p.bad = "comment without end"
 	if j := strings.IndexByte(p.s[p.i:], ';'); j >= 0 {
 		p.i += j

@@ -18,23 +18,49 @@ var parseCases = []struct {
 	defects        []DefectCode
 }{
 	{"plain", "From: a@b\n\nhello\n", "text/plain", map[string]string{"": "hello\n"}, nil},
-	{"mixed", "Content-Type: multipart/mixed; boundary=b\n\npreamble\n--b\n\none\n--b\nContent-Type: text/html\n\n<p>\n--b--\nepilogue\n",
-		"multipart/mixed(text/plain,text/html)", map[string]string{"1": "one", "2": "<p>"}, nil},
+	{
+		"mixed", "Content-Type: multipart/mixed; boundary=b\n\npreamble\n--b\n\none\n--b\nContent-Type: text/html\n\n<p>\n--b--\nepilogue\n",
+		"multipart/mixed(text/plain,text/html)",
+		map[string]string{"1": "one", "2": "<p>"},
+		nil,
+	},
 	{"boundary at the very start", "Content-Type: multipart/mixed; boundary=b\n\n--b\n\n--b--", "multipart/mixed(text/plain)", map[string]string{}, nil},
-	{"nested", "Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: multipart/alternative; boundary=i\n\n--i\n\na\n--i--\n--o\n\nb\n--o--\n",
-		"multipart/mixed(multipart/alternative(text/plain),text/plain)", map[string]string{"1.1": "a", "2": "b"}, nil},
-	{"message", "Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: message/rfc822\n\nSubject: in\nContent-Type: multipart/mixed; boundary=i\n\n--i\n\na\n--i--\n--o--\n",
-		"multipart/mixed(message/rfc822(multipart/mixed(text/plain)))", map[string]string{"1.1": "a"}, nil},
-	{"encoded message", "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nU3ViamVjdDogaW4KCmJvZHk=\n",
-		"message/rfc822(text/plain)", map[string]string{"0": "body"}, []DefectCode{DefectEncodedContainer}},
-	{"message declared base64 that is not", "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nSubject: in\n\nbody",
-		"message/rfc822(text/plain)", map[string]string{"0": "body"}, nil},
+	{
+		"nested", "Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: multipart/alternative; boundary=i\n\n--i\n\na\n--i--\n--o\n\nb\n--o--\n",
+		"multipart/mixed(multipart/alternative(text/plain),text/plain)",
+		map[string]string{"1.1": "a", "2": "b"},
+		nil,
+	},
+	{
+		"message", "Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: message/rfc822\n\nSubject: in\nContent-Type: multipart/mixed; boundary=i\n\n--i\n\na\n--i--\n--o--\n",
+		"multipart/mixed(message/rfc822(multipart/mixed(text/plain)))",
+		map[string]string{"1.1": "a"},
+		nil,
+	},
+	{
+		"encoded message", "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nU3ViamVjdDogaW4KCmJvZHk=\n",
+		"message/rfc822(text/plain)",
+		map[string]string{"0": "body"},
+		[]DefectCode{DefectEncodedContainer},
+	},
+	{
+		"message declared base64 that is not", "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nSubject: in\n\nbody",
+		"message/rfc822(text/plain)",
+		map[string]string{"0": "body"},
+		nil,
+	},
 	{"digest", "Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: x\n\nhi\n--b--\n", "multipart/digest(message/rfc822(text/plain))", map[string]string{"1.0": "hi"}, nil},
 	{"prefix boundaries", "Content-Type: multipart/mixed; boundary=b\n\n--b\n\n--bb\n--b \t\n\ntwo\n--b--", "multipart/mixed(text/plain,text/plain)", map[string]string{"1": "--bb", "2": "two"}, nil},
 	{"no end", "Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n", "multipart/mixed(text/plain)", map[string]string{"1": "one\n"}, []DefectCode{DefectNoCloseBoundary}},
-	{"outer boundary ends inner", "Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: multipart/mixed; boundary=i\n\n--i\n\na\n--o\n\nb\n--o--\n",
-		"multipart/mixed(multipart/mixed(text/plain),text/plain)", map[string]string{"1.1": "a", "2": "b"}, []DefectCode{DefectNoCloseBoundary}},
+	{
+		"outer boundary ends inner", "Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: multipart/mixed; boundary=i\n\n--i\n\na\n--o\n\nb\n--o--\n",
+		"multipart/mixed(multipart/mixed(text/plain),text/plain)",
+		map[string]string{"1.1": "a", "2": "b"},
+		[]DefectCode{DefectNoCloseBoundary},
+	},
 	{"no boundary parameter", "Content-Type: multipart/mixed\n\nbody\n", "multipart/mixed(text/plain)", map[string]string{"1": "body\n"}, []DefectCode{DefectNoBoundary}},
+	{"no boundary parameter but delimiters", "Content-Type: multipart/mixed\n\nhello\n--x\nContent-Type: text/html\n\n<p>\n--x\n\ntwo\n--x--\n", "multipart/mixed(text/html,text/plain)", map[string]string{"1": "<p>", "2": "two"}, []DefectCode{DefectNoBoundary}},
+	{"no boundary parameter and a signature", "Content-Type: multipart/mixed\n\nhello\n-- \nme\n", "multipart/mixed(text/plain)", map[string]string{"1": "hello\n-- \nme\n"}, []DefectCode{DefectNoBoundary}},
 	{"boundary never comes", "Content-Type: multipart/mixed; boundary=b\n\nbody\n", "multipart/mixed(text/plain)", map[string]string{"1": "body\n"}, []DefectCode{DefectNoCloseBoundary, DefectNoStartBoundary}},
 	{"delimiter twice", "Content-Type: multipart/mixed; boundary=b\n\n--b\n--b\n\none\n--b--\n", "multipart/mixed(text/plain)", map[string]string{"1": "one"}, []DefectCode{DefectRepeatedDelimiter}},
 	{"delimiter ends header", "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/html\n--b--\n", "multipart/mixed(text/html)", map[string]string{}, []DefectCode{DefectNoBlankLine}},
@@ -110,6 +136,16 @@ func TestParseCROnly(t *testing.T) {
 	assert.Equal(t, "multipart/mixed(text/plain)", outline(p))
 	assert.Equal(t, "one\ntwo", got["1"])
 	assert.Equal(t, "x", p.Header.Text("Subject"))
+	assert.Equal(t, []DefectCode{DefectLineEnding}, codes(p))
+}
+
+func TestHeaderControls(t *testing.T) {
+	p, _, err := parseString("Subject: a\rBcc: v@x\x1b[2J\nX: a\r\n b\r c\n\nhi")
+	require.NoError(t, err)
+	assert.Equal(t, []DefectCode{DefectLineEnding, DefectHeaderControl}, codes(p))
+	assert.Equal(t, "a Bcc: v@x [2J", p.Header.Text("Subject"))
+	assert.NotContains(t, p.Header.Get("Subject"), "\r", "a raw value is one line too")
+	assert.Equal(t, "a b  c", p.Header.Get("X"))
 }
 
 // A delimiter must be found wherever the edge of a block falls.

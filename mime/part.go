@@ -15,7 +15,8 @@ import (
 type Part struct {
 	// Path is the position in the tree as IMAP section numbers write it
 	// (RFC 9051 6.4.5.1): "" for the root, "2", "2.1". The message inside a
-	// message/rfc822 part "2" is its only child and has the path "2.0".
+	// message/rfc822 part "2" is its only child and has the path "2.0"; the
+	// members of that message, if it is a multipart, are "2.1", "2.2".
 	Path   string
 	Parent *Part
 
@@ -47,7 +48,8 @@ type Part struct {
 	ContentID string
 
 	// Children are the members of a multipart, or the one message inside a
-	// message/rfc822 part.
+	// message/rfc822 part. A multipart in which no delimiter is found has one
+	// text/plain child without a header, which is its whole body.
 	Children []*Part
 
 	// Offset is where the part's header starts in the stream given to Parse,

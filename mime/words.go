@@ -31,12 +31,16 @@ func plainText(s string) bool {
 // line and paragraph separators, invalid UTF-8.
 func cleanText(s string) string {
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r < ' ', r >= 0x7f && r < 0xa0, r == 0x2028, r == 0x2029:
+		if isControl(r) {
 			return ' '
 		}
 		return r // an invalid byte arrives as U+FFFD and leaves as such
 	}, s)
+}
+
+// isControl reports what may end a line or drive a terminal.
+func isControl(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029
 }
 
 // An encodedWord is the inside of "=?charset?encoding?text?=".
@@ -104,7 +108,8 @@ func decodeWords(s, charset string) string {
 			pending = pending[:0]
 		}
 	}
-	text := 0 // start of text not yet written
+	text := 0      // start of text not yet written
+	after := false // a word stands before it
 	for i := 0; i < len(s); {
 		j := strings.Index(s[i:], "=?")
 		if j < 0 {
@@ -117,7 +122,7 @@ func decodeWords(s, charset string) string {
 			continue
 		}
 		raw := w.bytes()
-		if gap := s[text:i]; len(pending) == 0 || strings.Trim(gap, " \t\r\n") != "" {
+		if gap := s[text:i]; !after || strings.Trim(gap, " \t\r\n") != "" {
 			flush()
 			b.WriteString(heal(gap, charset))
 		}
@@ -126,11 +131,8 @@ func decodeWords(s, charset string) string {
 			pendingSet = w.charset
 		}
 		pending = append(pending, raw...)
-		if len(pending) == 0 { // an empty word still swallows the blanks after it
-			pendingSet = w.charset
-		}
 		i += n
-		text = i
+		text, after = i, true
 	}
 	flush()
 	b.WriteString(heal(s[text:], charset))
