@@ -12,7 +12,8 @@ import (
 // after File.Sync, a name (made, renamed or removed) is on disk after Dir.Sync of its directory, and anything not
 // synced may be there or not after a power cut, in any combination.
 type FS interface {
-	// MkdirAll makes path and its missing parents with mode 0700. An existing directory is fine and left as it is.
+	// MkdirAll makes path and its missing parents with mode 0700. Whatever is there already is left as it is, also if it
+	// is no directory: OpenDir says so.
 	MkdirAll(path string) error
 	// OpenDir opens an existing directory after checking it: no symbolic link (ErrSymlink), a directory
 	// (ErrNotDirectory), owned by this process' user (ErrNotOwner) and not writable by group or others (ErrNotPrivate).

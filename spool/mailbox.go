@@ -4,7 +4,6 @@ import (
 	"errors"
 	"iter"
 	"sync"
-	"time"
 )
 
 // Mailbox is one mailbox held under its exclusive lock, with the delivery records of its mails. It is safe for
@@ -170,21 +169,26 @@ func (m *Mailbox) Records() iter.Seq[Record] {
 }
 
 // FilesPresent reports whether all files the record names are in incoming, so that the mail can be offered again
-// without fetching it. A record without a raw file has nothing to offer.
-func (m *Mailbox) FilesPresent(rec Record) bool {
+// without fetching it. A record without a raw file has nothing to offer. An error means that it could not be found out:
+// then nothing may be fetched anew, because a repeat must bring the same files.
+func (m *Mailbox) FilesPresent(rec Record) (bool, error) {
 	if rec.Raw == "" {
-		return false
+		return false, nil
 	}
 	d, err := m.s.dir(Incoming)
 	if err != nil {
-		return false
+		return false, err
 	}
 	for _, name := range append([]string{rec.Raw}, rec.Files...) {
-		if fi, err := d.Lstat(name); err != nil || !fi.Mode().IsRegular() {
-			return false
+		fi, err := d.Lstat(name)
+		if missing(err) || err == nil && !fi.Mode().IsRegular() {
+			return false, nil
+		}
+		if err != nil {
+			return false, fileError("look at", d, name, err)
 		}
 	}
-	return true
+	return true, nil
 }
 
 func (m *Mailbox) usable() error {
@@ -192,12 +196,4 @@ func (m *Mailbox) usable() error {
 		return ErrUnlocked
 	}
 	return m.poison
-}
-
-// unixSeconds is the resolution of times in records.
-func unixSeconds(t time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return time.Unix(t.Unix(), 0)
 }

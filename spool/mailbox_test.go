@@ -52,8 +52,8 @@ func TestRecordLifeOfAMail(t *testing.T) {
 	}
 	got, _ := box.Lookup("uid1")
 	assert.Equal(t, "two lines", got.Reason)
-	assert.True(t, box.FilesPresent(got))
-	assert.False(t, box.FilesPresent(Record{}))
+	assert.True(t, present(t, box, got))
+	assert.False(t, present(t, box, Record{}))
 }
 
 // reread gives a mailbox that knows only what is in the files.
@@ -141,7 +141,7 @@ func TestPruneKeepsWhatIsNotDone(t *testing.T) {
 	assert.ElementsMatch(t, []string{"open", "parser"}, keys)
 	got, _ := box.Lookup("open")
 	assert.Equal(t, rec.Raw, got.Raw)
-	assert.True(t, box.FilesPresent(got))
+	assert.True(t, present(t, box, got))
 	require.NoError(t, box.Append(Gone("open"), Gone("parser")))
 	_, ok := box.Lookup("open")
 	assert.False(t, ok)
@@ -195,8 +195,12 @@ func TestF14ReusedUIDL(t *testing.T) {
 		hash string
 		want bool
 	}{
-		{100, "0123456789abcdef", false}, {101, "0123456789abcdef", false}, {100, "f", false},
-		{101, "f123456789abcdef", true}, {101, "", false}, {0, "f123456789abcdef", false},
+		{100, "0123456789abcdef", false},
+		{101, "0123456789abcdef", false},
+		{100, "f", false},
+		{101, "f123456789abcdef", true},
+		{101, "", false},
+		{0, "f123456789abcdef", false},
 	} {
 		assert.Equal(t, c.want, r.DifferentMail(c.size, c.hash), "F14: %d %s", c.size, c.hash)
 	}
@@ -214,7 +218,7 @@ func TestF14ReusedUIDL(t *testing.T) {
 	require.NoError(t, box.Unlock())
 	box = mustLock(t, s)
 	assert.FileExists(t, s.Path(Incoming, first.Files[0]), "the first mail's files are the host's")
-	assert.True(t, box.FilesPresent(second))
+	assert.True(t, present(t, box, second))
 }
 
 func TestLookupWhileAppending(t *testing.T) {

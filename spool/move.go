@@ -10,6 +10,20 @@ import (
 // Move moves a file to another directory, durably in both. It keeps its name unless that is taken there; then the next
 // free millisecond is used. The final name is returned. A missing file is fs.ErrNotExist.
 func (s *Spool) Move(from Kind, name string, to Kind) (string, error) {
+	final, err := s.Shift(from, name, to)
+	if err != nil {
+		return "", err
+	}
+	// The new name first: after a power cut the file may be in both places, never in none.
+	if err := s.SyncDir(to); err != nil {
+		return final, err
+	}
+	return final, s.SyncDir(from)
+}
+
+// Shift is Move without the two directory syncs, for a file whose delivery record is done: the record names it until
+// Prune, which syncs both directories, and the next Lock finishes what a crash undid.
+func (s *Spool) Shift(from Kind, name string, to Kind) (string, error) {
 	src, err := s.dir(from)
 	if err != nil {
 		return "", err
@@ -20,9 +34,14 @@ func (s *Spool) Move(from Kind, name string, to Kind) (string, error) {
 	}
 	final := name
 	for i := 0; ; i++ {
-		err := s.fs.Rename(src, name, dst, final)
+		err := s.rename(src, name, dst, final, to)
 		if err == nil {
-			break
+			return final, nil
+		}
+		if errors.Is(err, fs.ErrExist) && i == 0 {
+			if both, serr := finishMove(src, name, dst, final); both || serr != nil {
+				return final, serr
+			}
 		}
 		n, ok := ParseName(final)
 		if !errors.Is(err, fs.ErrExist) || !ok || i == maxTries {
@@ -31,11 +50,49 @@ func (s *Spool) Move(from Kind, name string, to Kind) (string, error) {
 		n.Millis++
 		final = n.String()
 	}
-	// The new name first: after a power cut the file may be in both places, never in none.
-	if err := s.SyncDir(to); err != nil {
-		return final, err
+}
+
+// rename moves a file and notes that the new directory must be synced before the old one is.
+func (s *Spool) rename(src Dir, name string, dst Dir, final string, to Kind) error {
+	s.moves.Lock()
+	defer s.moves.Unlock()
+	s.shifted[to] = true
+	return s.fs.Rename(src, name, dst, final)
+}
+
+// syncIncoming makes the new names of moved files durable before their old ones go for good. No file is moved meanwhile.
+func (s *Spool) syncIncoming() error {
+	s.moves.Lock()
+	defer s.moves.Unlock()
+	for k := range numKinds {
+		if !s.shifted[k] {
+			continue
+		}
+		if err := s.syncDir(k); err != nil {
+			return err
+		}
+		s.shifted[k] = false
 	}
-	return final, s.SyncDir(from)
+	return s.syncDir(Incoming)
+}
+
+// finishMove removes the old name of a file that a power cut left under both: the new name must be on disk before that.
+func finishMove(src Dir, name string, dst Dir, final string) (both bool, err error) {
+	f, err := src.Open(name)
+	if err != nil {
+		return false, fileError("open", src, name, err)
+	}
+	defer f.Close()
+	if both, err = dst.Same(final, f); !both || err != nil {
+		return false, err
+	}
+	if err := dst.Sync(); err != nil {
+		return true, fileError("sync", dst, final, err)
+	}
+	if err := src.Remove(name); err != nil && !missing(err) {
+		return true, fileError("remove", src, name, err)
+	}
+	return true, nil
 }
 
 // RemoveFile removes a file; a missing one is fine. The removal is not synced: after a power cut the file may be back,

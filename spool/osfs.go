@@ -15,7 +15,12 @@ func OS() FS { return osFS{} }
 
 type osFS struct{}
 
-func (osFS) MkdirAll(path string) error { return os.MkdirAll(path, 0o700) }
+func (osFS) MkdirAll(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return nil // whatever it is, OpenDir says what is wrong with it
+	}
+	return os.MkdirAll(path, 0o700)
+}
 
 func (osFS) OpenDir(path string) (Dir, error) {
 	before, err := checkDir(path)

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // Out is a file being made: an io.Writer under a temporary name (".part") until Commit. Every Out must be ended by
@@ -23,12 +25,27 @@ type Out struct {
 	svc  *Service // whose session the file belongs to, nil for sent
 	err  error    // the first failure; final
 	done bool
+
+	settled bool // synced, or failed at that, and closed
 }
 
 // Raw is the raw file of an inbound mail.
 type Raw = Out
 
 const outBuffer = 64 << 10 // bytes
+
+var outBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, outBuffer) }}
+
+func newBuffer(w io.Writer) *bufio.Writer {
+	b := outBuffers.Get().(*bufio.Writer)
+	b.Reset(w)
+	return b
+}
+
+func freeBuffer(b *bufio.Writer) {
+	b.Reset(nil)
+	outBuffers.Put(b)
+}
 
 // CreateIncoming makes the raw file of an inbound mail, e.g. POP3_A_B_C_D_E_F.tmp. The protocol is "POP3", "IMAP", "EWS",
 // "WEBDAV" or that of a driver of the host's (letters and digits). The session must have begun (ErrNoSession).
@@ -67,7 +84,7 @@ func (s *Spool) create(kind Kind, svc *Service, at func(ms uint64) Name) (*Out, 
 		if err != nil {
 			return nil, err
 		}
-		o := &Out{s: s, kind: kind, dir: d, file: f, name: name, buf: bufio.NewWriterSize(f, outBuffer)}
+		o := &Out{s: s, kind: kind, dir: d, file: f, name: name}
 		if kind == Incoming {
 			o.svc = svc
 		}
@@ -122,6 +139,9 @@ func (o *Out) Write(p []byte) (int, error) {
 	if o.err != nil {
 		return 0, o.err
 	}
+	if o.buf == nil {
+		o.buf = newBuffer(o.file)
+	}
 	n, err := o.buf.Write(p)
 	o.size += int64(n)
 	if err != nil {
@@ -130,26 +150,68 @@ func (o *Out) Write(p []byte) (int, error) {
 	return n, o.err
 }
 
+// Flush hands what was written to the operating system, without making it durable, and frees the buffer.
+func (o *Out) Flush() error {
+	if o.err == nil && o.buf != nil && o.buf.Buffered() > 0 {
+		if err := o.buf.Flush(); err != nil {
+			o.err = o.fail("write", err)
+		}
+	}
+	o.free()
+	return o.err
+}
+
+func (o *Out) free() {
+	if o.buf != nil {
+		freeBuffer(o.buf)
+		o.buf = nil
+	}
+}
+
+// Open reads what was flushed, from its beginning, also before Commit; the caller closes it.
+func (o *Out) Open() (File, error) {
+	name := o.name
+	if !o.done {
+		name += partSuffix
+	}
+	f, err := o.dir.Open(name)
+	if err != nil {
+		return nil, fileError("open", o.dir, name, err)
+	}
+	return f, nil
+}
+
 // Commit makes the bytes durable and gives the file its final name. The name itself is durable after SyncDir. On an
 // error the file is gone.
 func (o *Out) Commit() error {
 	if o.done {
 		return o.err
 	}
+	if !o.settled {
+		o.settle()
+	}
+	return o.rename()
+}
+
+// settle makes the bytes durable and closes the file; what went wrong is in o.err.
+func (o *Out) settle() {
+	o.settled = true
 	err := o.flushSync()
 	if cerr := o.file.Close(); err == nil && cerr != nil {
-		err = o.fail("close", cerr)
+		o.err = o.fail("close", cerr)
 	}
+}
+
+func (o *Out) rename() error {
+	err := o.err
 	if err == nil {
 		if rerr := o.s.fs.Rename(o.dir, o.name+partSuffix, o.dir, o.name); rerr != nil {
 			err = o.fail("rename", rerr)
 		}
 	}
-	if err == nil {
-		o.done = true
-		return nil
+	if err != nil {
+		_ = o.remove()
 	}
-	_ = o.remove()
 	o.done, o.err = true, err
 	return err
 }
@@ -160,10 +222,13 @@ func (o *Out) Abort() error {
 		return nil
 	}
 	o.done = true
+	if !o.settled {
+		o.free()
+		_ = o.file.Close()
+	}
 	if o.err == nil {
 		o.err = o.fail("write", fs.ErrClosed)
 	}
-	_ = o.file.Close()
 	return o.remove()
 }
 
@@ -179,12 +244,10 @@ func (o *Out) remove() error {
 }
 
 func (o *Out) flushSync() error {
-	if o.err != nil {
+	if o.Flush() != nil {
 		return o.err
 	}
-	if err := o.buf.Flush(); err != nil {
-		o.err = o.fail("write", err)
-	} else if err := o.file.Sync(); err != nil {
+	if err := o.file.Sync(); err != nil {
 		o.err = o.fail("sync", err)
 	}
 	return o.err

@@ -53,12 +53,6 @@ func (m *Mailbox) prune(onServer func(string) bool) error {
 		return nil
 	}
 	m.finishDisposals()
-	if m.rawGone() {
-		// Raw files are removed without a sync. Their records are about to be forgotten, so it must be certain now.
-		if err := m.s.SyncDir(Incoming); err != nil {
-			return err
-		}
-	}
 	if claim != "" {
 		// Before the directory sync that Previous brings, and Current goes only after that: a claim never outlives the
 		// line that leads to it.
@@ -124,14 +118,4 @@ func (m *Mailbox) anyOld(is func(*Record) bool) bool {
 		}
 		return nil
 	}) != nil
-}
-
-// rawGone reports whether a mail of this session was disposed of.
-func (m *Mailbox) rawGone() bool {
-	for _, r := range m.changed {
-		if r.State == StateDone && r.Raw == "" && r.Disposal == DisposeDelete {
-			return true
-		}
-	}
-	return false
 }

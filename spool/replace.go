@@ -26,7 +26,7 @@ func (s *Spool) beginReplace(d Dir, name string) (*replacer, error) {
 		if err == nil {
 			ok, err := lockedHere(d, part, f)
 			if err == nil && ok {
-				return &replacer{s: s, d: d, f: f, name: name, buf: bufio.NewWriterSize(f, outBuffer)}, nil
+				return &replacer{s: s, d: d, f: f, name: name, buf: newBuffer(f)}, nil
 			}
 			_ = f.Close()
 			if err != nil {
@@ -103,6 +103,7 @@ func (w *replacer) commit() error {
 		return fileError("rename", w.d, w.name+partSuffix, err)
 	}
 	w.done = true
+	freeBuffer(w.buf)
 	if err := w.f.Close(); err != nil {
 		return fileError("close", w.d, w.name, err)
 	}
@@ -118,6 +119,7 @@ func (w *replacer) abort() {
 		return
 	}
 	w.done = true
+	freeBuffer(w.buf)
 	_ = w.d.Remove(w.name + partSuffix)
 	_ = w.f.Close()
 }

@@ -289,6 +289,17 @@ func (m *Mailbox) recover() (removed []string, err error) {
 		if err := m.writePrevious(nil, m.open); err != nil {
 			return nil, err
 		}
+		if current {
+			// Before anything is done that relies on what was merged: the end of Current may be in memory only, and what
+			// a power cut leaves of it would be taken for news.
+			if err := m.removeIDs(m.currentName()); err != nil {
+				return nil, err
+			}
+			if err := m.dir.Sync(); err != nil {
+				return nil, fileError("sync", m.dir, m.currentName(), err)
+			}
+			current = false
+		}
 	}
 	m.finishDisposals()
 	if removed, err = m.sweepSessions(); err != nil {

@@ -72,12 +72,7 @@ func (m *SentFile) flush() error {
 	if o.err == nil && o.done {
 		return o.fail("read", fs.ErrClosed)
 	}
-	if o.err == nil && o.buf.Buffered() > 0 {
-		if err := o.buf.Flush(); err != nil {
-			o.err = o.fail("write", err)
-		}
-	}
-	return o.err
+	return o.Flush()
 }
 
 // Save keeps the mail for good: durable, under its final name. On an error the mail may or may not be there.
@@ -114,6 +109,7 @@ func (m *SentFile) Discard() error {
 		return nil
 	}
 	o.done = true
+	o.free()
 	err := o.remove() // before Close, which frees the lock
 	_ = o.file.Close()
 	return err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"path/filepath"
+	"strings"
 )
 
 // Begin starts a session: from now on files can be made in incoming under svc's names. It returns once disk knows the
@@ -24,6 +25,9 @@ func (m *Mailbox) Begin(svc *Service) error {
 	defer svc.mu.Unlock()
 	if svc.state != sessionNew {
 		return fmt.Errorf("spool: begin: service %s: %w", svc.prefixLocked(), ErrSessionUsed)
+	}
+	if err := m.cleanClaims(); err != nil {
+		return err
 	}
 	for range maxTries {
 		ok, err := m.claim(svc.prefixLocked())
@@ -43,6 +47,10 @@ func (m *Mailbox) Begin(svc *Service) error {
 }
 
 func claimName(prefix string) string { return "Session_" + prefix + ".lock" }
+
+func claimPrefix(name string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(name, "Session_"), ".lock")
+}
 
 // claim takes a service prefix for this mailbox. The order keeps every crash clean: the session line first, so that the
 // claim is found again; the claim itself, which only one can make; then a look at incoming, because a session that has
@@ -89,6 +97,39 @@ func (m *Mailbox) claim(prefix string) (bool, error) {
 		return false, fileError("sync", m.dir, name, err)
 	}
 	return true, nil
+}
+
+// cleanClaims removes claims of this mailbox that no session line leads to: a power cut can keep a claim and forget the
+// Current that was made a moment before. No file was made under such a claim.
+func (m *Mailbox) cleanClaims() error {
+	list, err := m.dir.List()
+	if err != nil {
+		return &DirError{Kind: IDs, Path: m.dir.Path(), Err: err}
+	}
+	for _, e := range list {
+		if !isClaim(e.Name()) {
+			continue
+		}
+		base, whole, err := readClaim(m.dir, e.Name())
+		switch {
+		case missing(err):
+			continue // another session ended
+		case err != nil:
+			return err
+		case whole && base == m.base:
+			err = m.removeIDs(e.Name())
+		case !whole:
+			_, err = removeStale(m.dir, e.Name())
+		}
+		if err != nil && !missing(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func isClaim(name string) bool {
+	return strings.HasPrefix(name, "Session_") && strings.HasSuffix(name, ".lock")
 }
 
 func (m *Mailbox) unusedPrefix(prefix string) (bool, error) {
@@ -176,7 +217,6 @@ func (m *Mailbox) Append(changes ...Change) error {
 	}
 	// Later changes of one call may concern the same mail, so each is tried on a copy of what it touches.
 	var buf []byte
-	lines := make([]line, 0, len(changes))
 	saved := map[string]*Record{}
 	wasHidden := map[string]bool{}
 	undo := func() {
@@ -209,7 +249,6 @@ func (m *Mailbox) Append(changes ...Change) error {
 			undo()
 			return fmt.Errorf("spool: append: %w", err)
 		}
-		lines = append(lines, l)
 		m.apply(l)
 	}
 	err := m.commitLines(buf)

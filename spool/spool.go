@@ -44,6 +44,9 @@ type Spool struct {
 	dirs  [numKinds]Dir // set when ready
 	ready bool
 
+	moves   sync.Mutex
+	shifted [numKinds]bool // directories that files were moved to and that were not synced since
+
 	loop loopState
 }
 
@@ -269,8 +272,16 @@ func (s *Spool) dir(kind Kind) (Dir, error) {
 	return s.dirs[kind], nil
 }
 
-// SyncDir makes the names in a directory durable. One call serves all files committed before it.
+// SyncDir makes the names in a directory durable. One call serves all files committed before it. Files moved out of
+// incoming get their new names made durable before their old ones go for good.
 func (s *Spool) SyncDir(kind Kind) error {
+	if kind == Incoming {
+		return s.syncIncoming()
+	}
+	return s.syncDir(kind)
+}
+
+func (s *Spool) syncDir(kind Kind) error {
 	d, err := s.dir(kind)
 	if err != nil {
 		return err

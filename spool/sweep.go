@@ -9,14 +9,16 @@ import (
 	"strings"
 )
 
-// finishDisposals does for done mails what was left undone with their raw files. A failure is a warning: the record
-// keeps the name and the next Lock tries again.
+// finishDisposals does for done mails what was left undone with their raw files, and makes it durable. A failure is a
+// warning: the record keeps the name and the next Lock tries again.
 func (m *Mailbox) finishDisposals() {
 	in, err := m.s.dir(Incoming)
 	if err != nil {
 		m.warn("disposal: %v", err)
 		return
 	}
+	var finished []*Record
+	targets := map[Kind]bool{}
 	for _, r := range m.changed {
 		if r.State != StateDone || r.Raw == "" {
 			continue
@@ -25,6 +27,26 @@ func (m *Mailbox) finishDisposals() {
 			m.warn("disposal of %s: %v", r.Raw, err)
 			continue
 		}
+		finished = append(finished, r)
+		if to, move := r.Disposal.target(); move {
+			targets[to] = true
+		}
+	}
+	if len(finished) == 0 {
+		return
+	}
+	// Moves are not synced when they happen, and a killed process may have left some: the new names first, then the old.
+	for to := range targets {
+		if err := m.s.SyncDir(to); err != nil {
+			m.warn("disposal: %v", err)
+			return
+		}
+	}
+	if err := m.s.SyncDir(Incoming); err != nil {
+		m.warn("disposal: %v", err)
+		return
+	}
+	for _, r := range finished {
 		if r.Disposal == DisposeKeep {
 			r.Files = append(r.Files, r.Raw) // the host's, like its other files
 		}
@@ -50,7 +72,7 @@ func (m *Mailbox) dispose(in Dir, r *Record) error {
 			return err
 		}
 	}
-	_, err := m.s.Move(Incoming, r.Raw, to)
+	_, err := m.s.Shift(Incoming, r.Raw, to)
 	return err
 }
 
@@ -177,7 +199,7 @@ func (s *Spool) Sweep(dryRun bool) ([]string, error) {
 		}
 	}
 	for _, e := range list {
-		if p, ok := strings.CutPrefix(e.Name(), "Session_"); ok && strings.HasSuffix(p, ".lock") {
+		if isClaim(e.Name()) {
 			note(s.sweepClaim(ids, e.Name(), dryRun))
 		}
 	}
@@ -286,8 +308,11 @@ func (s *Spool) identityOf(ids Dir, base string) (MailboxID, error) {
 			last = fileError("read", ids, name, fmt.Errorf("header: %w", errBadLine))
 		}
 	}
-	return MailboxID{}, cmpErr(last, ErrBusy)
+	return MailboxID{}, cmpErr(last, errNoIdentity)
 }
+
+// errNoIdentity: the mailbox has no files any more. Where one was seen a moment ago, its owner is at work.
+var errNoIdentity = fmt.Errorf("no record: %w", ErrBusy)
 
 // sweepClaim removes a claim that no session line leads to any more. With the mailbox's lock in hand nobody can be
 // making one for it.
@@ -303,15 +328,22 @@ func (s *Spool) sweepClaim(ids Dir, name string, dryRun bool) ([]string, error) 
 	if !whole || checkName("Lock_"+base+".lock") != nil {
 		return s.removeIfStale(ids, name, dryRun)
 	}
-	m, err := s.acquire(MailboxID{}, base)
+	id, err := s.identityOf(ids, base)
+	if err != nil && !errors.Is(err, errNoIdentity) {
+		return nil, err
+	}
+	m, err := s.acquire(id, base)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = m.release() }()
 	for _, n := range []string{m.previousName(), m.currentName()} {
-		if _, err := ids.Lstat(n); err == nil {
-			return nil, nil // its own Lock looks after it
+		if _, err := m.load(n, true); err != nil {
+			return nil, err
 		}
+	}
+	if m.damaged || slices.Contains(m.open, claimPrefix(name)) {
+		return nil, nil // its own Lock looks after it
 	}
 	if dryRun {
 		return []string{path}, nil

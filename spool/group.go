@@ -1,0 +1,57 @@
+package spool
+
+import (
+	"errors"
+	"sync"
+)
+
+// DefaultGroupWidth is how many files a Group syncs at the same time.
+const DefaultGroupWidth = 64
+
+// Group commits many files together: their syncs run side by side, since a disk makes sixty files durable in little more
+// time than one. For one goroutine; those it starts, at most DefaultGroupWidth, have ended when its methods return. The
+// zero value is ready.
+type Group struct {
+	outs   []*Out
+	synced int // outs before this are settled
+}
+
+// Commit takes a file into the group; it must not be written any more. It holds the file open until DefaultGroupWidth
+// files have come together, then makes these durable. Whether that went well, Wait tells. The file can still be given up
+// with Abort.
+func (g *Group) Commit(o *Out) {
+	if o.done {
+		return
+	}
+	g.outs = append(g.outs, o)
+	// Making files while others are synced is slow on a journalling file system, so they are synced all at once.
+	if len(g.outs)-g.synced >= DefaultGroupWidth {
+		g.sync()
+	}
+}
+
+func (g *Group) sync() {
+	var wg sync.WaitGroup
+	for _, o := range g.outs[g.synced:] {
+		if !o.done {
+			wg.Go(o.settle)
+		}
+	}
+	wg.Wait()
+	g.synced = len(g.outs)
+}
+
+// Wait makes the rest durable and gives the files their final names, in the order of the Commits; aborted ones are left
+// out. The names are durable after SyncDir. A file that failed is gone, and the error names each. The Group is empty
+// afterwards.
+func (g *Group) Wait() error {
+	g.sync()
+	var errs []error
+	for _, o := range g.outs {
+		if !o.done {
+			errs = append(errs, o.rename())
+		}
+	}
+	g.outs, g.synced = g.outs[:0], 0
+	return errors.Join(errs...)
+}
