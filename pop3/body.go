@@ -21,13 +21,14 @@ type body struct {
 	un   unstuffer
 	max  int64 // content bytes that Read gives at most; < 0: no limit
 	got  int64
-	over error // the content is longer than max
-	err  error // what Read ended with
+	kind driver.Kind // of the error for content that is longer than max
+	over error       // that error, once it was met
+	err  error       // what Read ended with
 }
 
 func (s *session) newBody(op string, limit int64) *body {
 	s.conn.StartBody()
-	return &body{s: s, op: op, max: limit}
+	return &body{s: s, op: op, max: limit, kind: driver.KindProtocol}
 }
 
 // Read gives content. io.EOF means that the terminator was seen, and nothing
@@ -52,7 +53,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.read(p)
 	if probing && n > 0 {
-		b.over = b.s.wrap(b.op, driver.KindPermanent, fmt.Errorf("longer than %d bytes: %w", b.max, driver.ErrLimit))
+		b.over = b.s.wrap(b.op, b.kind, fmt.Errorf("longer than %d bytes: %w", b.max, driver.ErrLimit))
 		return 0, b.over
 	}
 	b.got += int64(n)
@@ -84,7 +85,7 @@ func (b *body) drain() error {
 	var scratch [8 << 10]byte
 	for left := maxDrain; b.err == nil; {
 		if left <= 0 {
-			b.err = b.s.fail(b.s.wrap(b.op, driver.KindPermanent, fmt.Errorf("more than %d bytes nobody wants: %w", maxDrain, driver.ErrLimit)))
+			b.err = b.s.fail(b.s.wrap(b.op, driver.KindProtocol, fmt.Errorf("more than %d bytes nobody wants: %w", maxDrain, driver.ErrLimit)))
 			break
 		}
 		n, _ := b.read(scratch[:])

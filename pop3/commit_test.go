@@ -97,6 +97,27 @@ func TestF09QuitRefused(t *testing.T) {
 	assert.Equal(t, string(ids[1]), left[0].UIDL)
 }
 
+// TestF19StrayReply: a reply too many must not be taken for the one to QUIT.
+func TestF19StrayReply(t *testing.T) {
+	for name, c := range map[string]struct {
+		at   pop3test.Step
+		text string
+	}{
+		"before QUIT": {pop3test.StepNoop, "+OK\r\n+OK stray\r\n"},
+		"with it":     {pop3test.StepQuit, "+OK stray\r\n-ERR some deleted messages not removed\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, mb, ids := filled(t, 2)
+			srv.Script(pop3test.Rule{At: c.at, Do: pop3test.Reply(c.text)}, pop3test.Rule{At: pop3test.StepQuit, Do: pop3test.KeepOnQuit()})
+			require.NoError(t, mb.Remove(t.Context(), ids))
+			require.NoError(t, mb.KeepAlive(t.Context()))
+			err := mb.Commit(t.Context())
+			require.Error(t, err)
+			assert.Equal(t, driver.KindProtocol, driver.KindOf(err))
+		})
+	}
+}
+
 func TestDeleteRefused(t *testing.T) {
 	withAndWithout(t, func(t *testing.T, opts ...pop3test.Option) {
 		srv, mb, ids := filled(t, 4, opts...)
@@ -120,7 +141,6 @@ func TestKeepAlive(t *testing.T) {
 	assert.Contains(t, string(srv.Transcripts()[0].Client), "NOOP\r\n")
 	srv.Script(pop3test.Rule{At: pop3test.StepNoop, Times: 1, Do: pop3test.Reply("-ERR not here")})
 	require.NoError(t, mb.KeepAlive(t.Context()), "an answer is an answer")
-	srv.Script(pop3test.Rule{At: pop3test.StepNoop, Do: pop3test.Drop()})
 	srv.ClearScript()
 	srv.Script(pop3test.Rule{At: pop3test.StepNoop, Do: pop3test.Drop()})
 	require.Error(t, mb.KeepAlive(t.Context()))

@@ -27,4 +27,21 @@
 // Mails that are equal byte for byte are numbered. If one of such twins is
 // removed by somebody else, the other one may come once more. The same holds
 // for every mail of a server that changes between having UIDL and not.
+//
+// # Login
+//
+// [driver.WithMechanisms] takes SASL names and the protocol's own "USER" and
+// "APOP". Without it the first of these that the server offers is used: in TLS
+// PLAIN, LOGIN, USER, CRAM-MD5, APOP; in clear CRAM-MD5 and APOP, and with
+// [driver.WithInsecureAuth] also PLAIN, LOGIN and USER. There is one attempt a
+// session. STLS, once asked for, is required.
+//
+// # Errors
+//
+// Every error is a [*driver.Error] whose Op is the command in lower case
+// ("greeting", "capa", "stls", "pass", "retr", "quit"...), with a
+// [*ReplyError] inside if the server answered -ERR. A maildrop that another
+// session has locked, [IN-USE], is temporary, a refused login is of kind auth.
+// What breaks the rules of the protocol, a listing with a bad line too, ends
+// the session and is of kind protocol.
 package pop3

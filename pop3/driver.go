@@ -38,6 +38,15 @@ type options struct {
 	schedule driver.Schedule
 }
 
+func newOptions() *options {
+	return &options{newSettings(), driver.NewNetwork(), driver.NewCommon(), driver.NewInboundSettings(), driver.NewSchedule()}
+}
+
+// targets is what New lets options set.
+func (o *options) targets() []any {
+	return []any{&o.pop3, &o.net, &o.common, &o.inbound, &o.schedule}
+}
+
 // New makes a driver for the mailbox at addr, "host" or "host:port"; without a
 // port it is [DefaultPort], or [DefaultTLSPort] with
 // [driver.SecurityImplicit]. It does no input or output on the network.
@@ -46,20 +55,14 @@ type options struct {
 // configuration are reported at once, in an error of kind
 // [driver.KindConfig].
 func New(addr string, opts ...driver.Option) (*Driver, error) {
-	d := &Driver{set: options{
-		pop3:     newSettings(),
-		net:      driver.NewNetwork(),
-		common:   driver.NewCommon(),
-		inbound:  driver.NewInboundSettings(),
-		schedule: driver.NewSchedule(),
-	}}
+	d := &Driver{set: *newOptions()}
 	var errs []error
 	var err error
 	if d.host, d.port, err = splitAddr(addr); err != nil {
 		errs = append(errs, err)
 	}
 	o := &d.set
-	if err := driver.Apply(opts, &o.pop3, &o.net, &o.common, &o.inbound, &o.schedule); err != nil {
+	if err := driver.Apply(opts, o.targets()...); err != nil {
 		errs = append(errs, err)
 	}
 	if o.net.User == "" {
@@ -87,18 +90,22 @@ func (d *Driver) Poll(ctx context.Context, h driver.Handler, opts ...driver.Opti
 	if err := driver.Apply(opts, &o.pop3, &o.net, &o.common, &o.inbound); err != nil {
 		return driver.PollResult{}, err
 	}
+	return d.in.Poll(ctx, d.source(&o), o.common, o.inbound, h)
+}
+
+// source says which mailbox it is. A port that says nothing new is left out,
+// so that an explicit default port makes no other mailbox of the same one.
+func (d *Driver) source(o *options) driver.Source {
 	src := driver.Source{
 		Protocol: driverName,
 		Server:   d.host,
 		Account:  o.net.User,
-		Open:     func(ctx context.Context) (driver.Mailbox, error) { return d.open(ctx, &o) },
+		Open:     func(ctx context.Context) (driver.Mailbox, error) { return d.open(ctx, o) },
 	}
-	// A port that says nothing new is left out, so that an explicit default
-	// port does not make another mailbox of the same one.
 	if d.port != defaultPort(o.net.Security) {
 		src.Port = d.port
 	}
-	return d.in.Poll(ctx, src, o.common, o.inbound, h)
+	return src
 }
 
 // Close ends a running Poll with [driver.ErrClosed] and returns when it has

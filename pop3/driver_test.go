@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,6 +95,28 @@ func TestPortFollowsSecurity(t *testing.T) {
 	}
 }
 
+func TestDefaultPortIsNoOtherMailbox(t *testing.T) {
+	for _, c := range []struct {
+		addr string
+		sec  driver.Security
+		want int
+	}{
+		{"mail.example.com", driver.SecurityImplicit, 0},
+		{"mail.example.com:110", driver.SecurityNone, 0},
+		{"mail.example.com:110", driver.SecurityExplicit, 0},
+		{"mail.example.com:995", driver.SecurityImplicit, 0},
+		{"mail.example.com:995", driver.SecurityNone, 995},
+		{"mail.example.com:110", driver.SecurityImplicit, 110},
+		{"mail.example.com:1110", driver.SecurityNone, 1110},
+	} {
+		d := newDriver(t, c.addr, driver.WithSecurity(c.sec))
+		src := d.source(&d.set)
+		assert.Equal(t, c.want, src.Port, "%s, %v", c.addr, c.sec)
+		assert.Equal(t, "mail.example.com", src.Server)
+		assert.Equal(t, pop3test.User, src.Account)
+	}
+}
+
 func TestOnlyAndCapabilities(t *testing.T) {
 	d := newDriver(t, "mail.example.com", Only(driver.WithTimeout(time.Second), WithWindow(3)), driver.WithPollingInterval(time.Hour))
 	assert.Equal(t, time.Second, d.set.net.Timeout)
@@ -163,6 +186,32 @@ func TestOptionsOfOnePollDoNotStay(t *testing.T) {
 	require.ErrorIs(t, err, driver.ErrMisplaced)
 }
 
+// TestA20MailTooBigStopsNoOther runs through the pipeline.
+func TestA20MailTooBigStopsNoOther(t *testing.T) {
+	withAndWithout(t, func(t *testing.T, opts ...pop3test.Option) {
+		srv := newServer(t, opts...)
+		srv.AddText("From: a@example.com\nSubject: first\n\nbody\n")
+		srv.AddText("From: a@example.com\nSubject: big\n\n" + strings.Repeat("0123456789\n", 10_000))
+		srv.AddText("From: a@example.com\nSubject: last\n\nbody\n")
+		d := newDriver(t, srv.Addr, driver.WithMaxMessageBytes(10_000))
+		var subjects []string
+		take := driver.HandlerFunc(func(_ context.Context, ev *driver.Event) error {
+			subjects = append(subjects, ev.Subject)
+			return nil
+		})
+		var failures []driver.MailError
+		for range 3 {
+			res, err := d.Poll(t.Context(), take)
+			require.NoError(t, err)
+			failures = append(failures, res.Failures...)
+		}
+		assert.Equal(t, []string{"first", "last"}, subjects)
+		require.NotEmpty(t, failures)
+		require.ErrorIs(t, failures[0], driver.ErrLimit)
+		assert.Len(t, srv.Messages(), 1)
+	})
+}
+
 func TestCloseEndsPoll(t *testing.T) {
 	srv := newServer(t)
 	srv.AddText("From: a@example.com\n\nbody\n")
@@ -179,14 +228,12 @@ func TestCloseEndsPoll(t *testing.T) {
 		result <- err
 	}()
 	<-dialed
+	begin := time.Now()
 	require.NoError(t, d.Close())
-	select {
-	case err := <-result:
-		require.ErrorIs(t, err, driver.ErrClosed)
-		assert.Equal(t, driver.KindClosed, driver.KindOf(err))
-	default:
-		t.Fatal("Close returned before Poll")
-	}
+	err = <-result // at once, not after the time-out
+	require.ErrorIs(t, err, driver.ErrClosed)
+	assert.Equal(t, driver.KindClosed, driver.KindOf(err))
+	assert.Less(t, time.Since(begin), driver.DefaultTimeout/2)
 	require.NoError(t, d.Close())
 	_, err = d.Poll(t.Context(), nil)
 	require.ErrorIs(t, err, driver.ErrClosed)

@@ -34,7 +34,17 @@ func (m *mailbox) Header(ctx context.Context, id driver.ID) (io.Reader, error) {
 			return header, err
 		}
 	}
-	if err := m.each("RETR", todo, nil, keep); err != nil {
+	whole := func(r retrieval, b *body) error {
+		b.max = m.maxMail
+		if err := keep(r, b); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, b); err != nil && !errors.Is(err, driver.ErrLimit) {
+			return err
+		}
+		return nil
+	}
+	if err := m.each("RETR", todo, nil, whole); err != nil {
 		return nil, err
 	}
 	if header == nil {

@@ -132,8 +132,10 @@ func (m *mailbox) contentIDs(lines []listing, ids map[int]driver.ID) error {
 	}
 	twins := make(map[driver.ID]int)
 	return m.each("RETR", whole, nil, func(r retrieval, b *body) error {
+		// Of a mail beyond the limit the part within it will do.
+		b.max = m.maxMail
 		h := sha256.New()
-		if _, err := io.Copy(h, b); err != nil {
+		if _, err := io.Copy(h, b); err != nil && !errors.Is(err, driver.ErrLimit) {
 			return err
 		}
 		id := driver.ID(fmt.Sprintf("retr:%x", h.Sum(nil)[:16]))
@@ -159,6 +161,7 @@ func (m *mailbox) headerIDs(lines []listing) (map[int]driver.ID, error) {
 	}
 	top := func(todo []retrieval) error {
 		return m.each("TOP", todo, nil, func(r retrieval, b *body) error {
+			b.max = maxDrain
 			sum, err := hashHeader(b)
 			if err == nil {
 				ids[r.number] = driver.ID(fmt.Sprintf("top:%x:%d", sum[:16], sizes[r.number]))

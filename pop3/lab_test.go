@@ -137,6 +137,7 @@ func TestLabPasswordOfOddCharacters(t *testing.T) {
 }
 
 func TestLabRefusals(t *testing.T) {
+	t.Parallel()
 	l := findLab(t)
 	t.Run("F22 wrong password", func(t *testing.T) {
 		for _, mech := range []string{"USER", "APOP", "PLAIN", "CRAM-MD5"} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -140,6 +141,9 @@ func TestF19OddReplies(t *testing.T) {
 			require.Error(t, err)
 			assert.Equal(t, c.kind, driver.KindOf(err), err)
 			assert.Less(t, len(err.Error()), 600)
+			if c.reply == "" {
+				require.ErrorIs(t, err, errBlank)
+			}
 			require.Error(t, mb.Commit(t.Context()))
 			assert.NotContains(t, string(srv.Transcripts()[0].Client), "QUIT")
 		})
@@ -238,6 +242,9 @@ func TestF16NoUIDL(t *testing.T) {
 				distinct[id] = true
 			}
 			require.Len(t, distinct, len(mails), "%v", ids)
+			if name == "no CAPA and no TOP" {
+				assert.Equal(t, 1, strings.Count(string(srv.Transcripts()[0].Client), "TOP"), "one try is enough")
+			}
 			got, err := fetchAll(t.Context(), mb, ids)
 			require.NoError(t, err)
 			for i, m := range mails {
@@ -310,6 +317,10 @@ func TestF14ReusedUIDL(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, header, buf.String())
 			}
+			assert.Equal(t, len(opts) == 1, !strings.Contains(string(srv.Transcripts()[0].Client), "TOP"))
+			if len(opts) > 1 {
+				assert.Equal(t, 1, strings.Count(string(srv.Transcripts()[0].Client), "TOP"), "what a server refuses is not asked twice")
+			}
 			_, err := mb.Header(t.Context(), "unknown")
 			require.Error(t, err)
 			srv.Vanish("again")
@@ -329,6 +340,29 @@ func TestHeaderIsBounded(t *testing.T) {
 	require.NoError(t, err)
 	assert.LessOrEqual(t, r.(*bytes.Buffer).Len(), maxHeader+4<<10)
 	require.NoError(t, mb.Commit(t.Context()))
+}
+
+// TestA20EndlessMailsWhereContentMakesIDs: looking at content has limits too.
+func TestA20EndlessMailsWhereContentMakesIDs(t *testing.T) {
+	t.Run("header", func(t *testing.T) {
+		srv := newServer(t, pop3test.WithoutUIDL())
+		srv.AddMail(pop3test.Mail{Open: func() io.Reader { return io.LimitReader(endless{}, maxDrain+1<<20) }})
+		_, _, err := listIDs(t.Context(), openBox(t, srv.Addr))
+		require.ErrorIs(t, err, driver.ErrLimit)
+		assert.Equal(t, driver.KindProtocol, driver.KindOf(err))
+	})
+	t.Run("mail", func(t *testing.T) {
+		srv := newServer(t, pop3test.WithoutUIDL(), pop3test.WithoutTOP())
+		srv.AddMail(pop3test.Mail{Open: sized(3 << 20)})
+		srv.AddText("a: b\n\nc\n")
+		mb := openBox(t, srv.Addr, driver.WithMaxMessageBytes(1<<20))
+		ids := mustList(t, mb)
+		assert.Len(t, ids, 2)
+		r, err := mb.Header(t.Context(), ids[0])
+		require.NoError(t, err)
+		assert.Equal(t, "Subject: big\r\n\r\n", r.(*bytes.Buffer).String())
+		require.NoError(t, mb.Commit(t.Context()))
+	})
 }
 
 func FuzzListing(f *testing.F) {

@@ -88,7 +88,8 @@ func (m *mailbox) Fetch(ctx context.Context, ids []driver.ID, put func(driver.ID
 		}
 	}
 	return m.each("RETR", todo, nil, func(r retrieval, b *body) error {
-		b.max = m.maxMail
+		// That it is too big is the mail's fault, not the server's.
+		b.max, b.kind = m.maxMail, driver.KindPermanent
 		return put(r.id, b)
 	})
 }
@@ -159,13 +160,14 @@ func (m *mailbox) Remove(ctx context.Context, ids []driver.ID) error {
 			return err
 		}
 	}
-	return m.judge(todo, refused)
+	return m.judge(todo, refused, ids)
 }
 
 // judge tells mails that are gone, which DELE refuses rightly, from those that
 // the server will not delete: it still lists the latter.
-func (m *mailbox) judge(todo []int, refused map[int]error) error {
+func (m *mailbox) judge(todo []int, refused map[int]error, ids []driver.ID) error {
 	var errs []error
+	kept := make(map[int]bool)
 	for _, n := range todo {
 		if refused[n] == nil {
 			continue
@@ -174,13 +176,23 @@ func (m *mailbox) judge(todo []int, refused map[int]error) error {
 		switch re, isRefused := isRefusal(err); {
 		case err == nil, isRefused && re.system():
 			errs = append(errs, refused[n])
+			kept[n] = true
 		case isRefused:
 			m.deleted[n] = true
 		default:
 			return err
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	stay := &driver.RemoveError{Err: errors.Join(errs...)}
+	for _, id := range ids {
+		if kept[m.numbers[id]] {
+			stay.IDs = append(stay.IDs, id)
+		}
+	}
+	return stay
 }
 
 // Commit implements [driver.Mailbox] with QUIT: only its +OK says that the
@@ -190,11 +202,19 @@ func (m *mailbox) Commit(ctx context.Context) error {
 	if _, err := m.s.command("QUIT"); err != nil {
 		return m.s.fail(err)
 	}
+	// Nothing follows the reply to QUIT. If something does, what was read as
+	// that reply was one of another command.
+	if m.s.conn.Buffered() > 0 {
+		return m.s.fail(m.s.wrap("quit", driver.KindProtocol, errUnasked))
+	}
 	_ = m.s.fail(m.s.wrap("quit", driver.KindClosed, errEnded))
 	return nil
 }
 
-var errEnded = errors.New("the session has ended")
+var (
+	errEnded   = errors.New("the session has ended")
+	errUnasked = errors.New("the server speaks without being asked")
+)
 
 // Close implements [driver.Mailbox]: it drops the connection without QUIT, so
 // that the server undoes every DELE.

@@ -16,8 +16,7 @@ var Params = driver.Params{
 	Rows:     rows(),
 	Options:  parameterOptions,
 	New:      func(addr string, opts ...driver.Option) (driver.Driver, error) { return New(addr, opts...) },
-	Takes: driver.TakesAny((*settings)(nil), (*driver.Network)(nil), (*driver.Common)(nil),
-		(*driver.InboundSettings)(nil), (*driver.Schedule)(nil)),
+	Targets:  func() []any { return newOptions().targets() },
 }
 
 func rows() []driver.Param {
@@ -31,7 +30,7 @@ func rows() []driver.Param {
 			r.Aliases = []string{"Mail Password"}
 		}
 	}
-	common := slices.Clone(driver.CommonRows)
+	common := driver.CommonRows()
 	for i := range common {
 		if r := &common[i]; r.Name == "Spool Directory" {
 			r.Required = true

@@ -143,7 +143,7 @@ func (s *session) send(verb string, args ...string) error {
 		}
 	}
 	if s.waiting == 0 && s.conn.Buffered() > 0 {
-		return s.fail(s.wrap(op, driver.KindProtocol, errors.New("the server speaks without being asked")))
+		return s.fail(s.wrap(op, driver.KindProtocol, errUnasked))
 	}
 	if err := s.eng.Send(strings.Join(append([]string{verb}, args...), " ")); err != nil {
 		return s.broken(op, err)

@@ -38,14 +38,14 @@ func (c *session) execute(step Step, args string, a Action) error {
 		})
 	case StepUIDL:
 		if c.srv.cfg.noUIDL {
-			break
+			return c.say(unknownCommand)
 		}
 		return c.list(args, func(m *storedMail) string { return m.UIDL })
 	case StepRetr:
 		return c.retr(args)
 	case StepTop:
 		if c.srv.cfg.noTOP {
-			break
+			return c.say(unknownCommand)
 		}
 		return c.top(args)
 	case StepDele:
@@ -63,12 +63,16 @@ func (c *session) execute(step Step, args string, a Action) error {
 		return c.say("+OK")
 	}
 	c.srv.violation("unknown or untimely command %.10q", string(step))
-	return c.say("-ERR unknown command")
+	return c.say(unknownCommand)
 }
+
+// unknownCommand answers what RFC 1939 leaves to the server and this one has
+// not. To try it is no violation.
+const unknownCommand = "-ERR unknown command"
 
 func (c *session) capa() error {
 	if c.srv.cfg.capaRefused {
-		return c.say("-ERR unknown command")
+		return c.say(unknownCommand)
 	}
 	if err := c.say("+OK capability list follows"); err != nil {
 		return err

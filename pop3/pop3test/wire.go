@@ -55,10 +55,11 @@ func (w *scriptedWriter) Write(p []byte) (int, error) {
 }
 
 func (w *scriptedWriter) send(p []byte) (int, error) {
+	// What is sent is noted first, so that whoever has read it finds it in the
+	// transcript.
 	if w.drip == 0 {
-		n, err := w.conn.Write(p)
-		w.sess.log.server(p[:n])
-		return n, err
+		w.sess.log.server(p)
+		return w.conn.Write(p)
 	}
 	tick := time.NewTicker(w.drip)
 	defer tick.Stop()
@@ -68,10 +69,10 @@ func (w *scriptedWriter) send(p []byte) (int, error) {
 		case <-w.sess.srv.done:
 			return i, errGone
 		}
+		w.sess.log.server(p[i : i+1])
 		if _, err := w.conn.Write(p[i : i+1]); err != nil {
 			return i, err
 		}
-		w.sess.log.server(p[i : i+1])
 	}
 	return len(p), nil
 }
