@@ -73,10 +73,10 @@ func (b *builder) Begin(p *mime.Part) (io.Writer, error) {
 		b.embedded[len(b.embedded)-1].header(p.Header)
 	}
 	switch {
-	case p.IsMultipart():
-		return nil, nil
 	case p.IsMessage():
 		return b.beginEmbedded(o)
+	case p.IsContainer(): // winmail.dat too: what it holds counts, not it
+		return nil, nil
 	}
 	return b.beginLeaf(o)
 }
@@ -100,12 +100,12 @@ func (b *builder) beginEmbedded(o *openPart) (io.Writer, error) {
 		if !b.set.ReturnAttachments {
 			return io.Discard, nil
 		}
-		return b.attach(o, File{Name: name + ".eml", Type: "message", Subtype: "rfc822"})
+		return b.attach(o, embeddedFile(o.part, File{Name: name + ".eml", Type: "message", Subtype: "rfc822"}))
 	}
 	var w io.Writer = io.Discard
 	if b.set.ReturnAttachments {
 		var err error
-		w, err = b.attach(o, File{Name: name + ".xml", Type: "text", Subtype: "xml", Charset: "utf-8", Generated: true})
+		w, err = b.attach(o, embeddedFile(o.part, File{Name: name + ".xml", Type: "text", Subtype: "xml", Charset: "utf-8", Generated: true}))
 		if err != nil {
 			return nil, err
 		}
@@ -117,6 +117,12 @@ func (b *builder) beginEmbedded(o *openPart) (io.Writer, error) {
 		return x.close()
 	}}, o.end...)
 	return nil, nil // descend
+}
+
+// embeddedFile adds what the part says to the file that stands for it.
+func embeddedFile(p *mime.Part, f File) File {
+	f.Inline, f.Disposition, f.ContentID = p.Name == "", p.Disposition, p.ContentID
+	return f
 }
 
 func (b *builder) beginLeaf(o *openPart) (io.Writer, error) {
@@ -131,6 +137,8 @@ func (b *builder) beginLeaf(o *openPart) (io.Writer, error) {
 	var out []io.Writer
 	body := false
 	switch {
+	case plain && b.textPart != nil && ofTNEF(p) && !ofTNEF(b.textPart):
+		return io.Discard, nil // the body once more, for Outlook
 	case plain && b.isBody(p):
 		b.text, b.textPart, body = newBodyWriter(b.set.MaxBodyBytes), p, true
 		out = append(out, b.text)
@@ -163,8 +171,9 @@ func (b *builder) beginLeaf(o *openPart) (io.Writer, error) {
 
 // isBody decides whether a text part is the body: the first of its kind, not
 // offered as a file, and the HTML one alone or as an alternative to the plain.
+// A mail that is one text part is its body whatever name that bears.
 func (b *builder) isBody(p *mime.Part) bool {
-	if p.Name != "" || p.Disposition == "attachment" {
+	if p.Name != "" && p.Parent != nil || p.Disposition == "attachment" || p.Virtual && !ofTNEF(p) {
 		return false
 	}
 	mine, other := b.textPart, b.htmlPart
@@ -174,8 +183,18 @@ func (b *builder) isBody(p *mime.Part) bool {
 	return mine == nil && (other == nil || sameAlternative(p, other))
 }
 
+// ofTNEF reports whether a part was found in the mail's own winmail.dat, not in
+// a message attached inside of it.
+func ofTNEF(p *mime.Part) bool {
+	return p.Virtual && p.Parent != nil && p.Parent.IsTNEF() && !p.Parent.Virtual
+}
+
 // sameAlternative reports whether some multipart/alternative holds both parts.
+// What TNEF holds is an alternative to whatever stands beside it.
 func sameAlternative(a, b *mime.Part) bool {
+	if ofTNEF(a) || ofTNEF(b) {
+		return true
+	}
 	for x := a.Parent; x != nil; x = x.Parent {
 		if x.Type != "multipart/alternative" {
 			continue
@@ -211,13 +230,22 @@ func (b *builder) describe(p *mime.Part) File {
 	f := File{
 		Name: p.Name, Type: typ, Subtype: sub, Charset: p.Charset, Inline: p.Name == "",
 		Disposition: p.Disposition, ContentID: p.ContentID,
-		// a nameless text part is a fragment of the body, not the sender's file
-		Generated: p.Name == "" && typ == "text" && p.Disposition != "attachment",
+		Generated: p.Name == "" && isFragment(p.Type) && p.Disposition != "attachment",
 	}
 	if f.Name == "" {
 		f.Name = mime.SynthesizedName(p)
 	}
 	return f
+}
+
+// isFragment tells which nameless parts are pieces of the body rather than
+// files of the sender's; an invitation (text/calendar) is a file.
+func isFragment(typ string) bool {
+	switch typ {
+	case "text/plain", "text/html", "text/enriched", "text/richtext", "text/x-amp-html", "text/watch-html":
+		return true
+	}
+	return false
 }
 
 // attach opens an ATT file for the part and lists it when the part ends.
@@ -235,17 +263,30 @@ func (b *builder) attach(o *openPart, f File) (io.Writer, error) {
 		if err := out.Commit(); err != nil {
 			return err
 		}
+		if f := &b.ev.Files[i]; o.part.Virtual { // TNEF tells the name last
+			late := b.describe(o.part)
+			f.Name, f.Type, f.Subtype, f.ContentID, f.Inline = late.Name, late.Type, late.Subtype, late.ContentID, late.Inline
+		}
 		b.ev.Files[i].Path, b.ev.Files[i].Size = b.files.path(out.Name()), count.n
 		return nil
 	})
 	return count, nil
 }
 
-// decode returns a writer that turns the part's charset into UTF-8.
+// decode returns a writer that turns the part's charset into UTF-8, and joins
+// the lines of flowed text.
 func (b *builder) decode(o *openPart, w io.Writer) io.Writer {
+	var joiner *mime.FlowedDecoder
+	if flowed, delSp := o.part.IsFlowed(); flowed {
+		joiner = mime.NewFlowedDecoder(w, delSp)
+		w = joiner
+	}
 	d := mime.NewTextDecoder(w, o.part.Charset)
 	o.end = append([]func() error{func() error {
 		err := d.Close()
+		if joiner != nil && err == nil {
+			err = joiner.Close()
+		}
 		for _, def := range d.Defects() {
 			def.Path = o.part.Path
 			o.part.Defects = append(o.part.Defects, def)
@@ -278,9 +319,13 @@ func (b *builder) finish(root *mime.Part) error {
 		}
 		ev.HTML, ev.HTMLCharset, ev.HTMLTruncated = "", "", false
 	}
-	if b.status != nil && dsn.IsReport(root) {
-		ev.DSNContent = strings.ToValidUTF8(string(b.status.buf), "\uFFFD")
-		ev.DSN = dsn.Parse(b.status.buf)
+	if dsn.IsReport(root) {
+		var status []byte
+		if b.status != nil {
+			status = b.status.buf
+		}
+		ev.DSNContent = strings.ToValidUTF8(string(status), "\uFFFD")
+		ev.DSN = dsn.Parse(status)
 	}
 	return b.finishOriginal()
 }

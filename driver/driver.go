@@ -14,6 +14,8 @@ import (
 //   - Handlers run one at a time, in the order of the server.
 //   - The error is the session's; what befell single mails is in the result,
 //     which is valid with an error too.
+//   - When ctx ends, Poll lets a running handler return (WithHandlerTimeout) and
+//     commits what is done, which may take ten seconds more.
 //   - opts hold for this call alone.
 type Poller interface {
 	Poll(ctx context.Context, h Handler, opts ...Option) (PollResult, error)
@@ -45,12 +47,14 @@ type Driver interface {
 // A Handler takes one mail. What it returns decides what becomes of it:
 //
 //	nil            done: recorded, then removed from the server as configured
-//	Stop           done, and the session ends without error
+//	Stop           done, and the session, or Run, ends without error
 //	Reject(err)    never again: the raw mail goes to the failed directory
 //	another error  not done: the mail stays, and comes again after a back-off
 //
-// ctx ends at the handler's time limit, or when the poll is ended. The event is
-// the handler's; its files are the host's once the handler returned nil.
+// Stop counts only as itself; an error that wraps it is an error. ctx ends at
+// the handler's time limit, or when the poll is ended. The event is the
+// handler's; its files are the host's once the handler returned nil, so a
+// handler that deletes them must return nil.
 type Handler interface {
 	Handle(ctx context.Context, ev *Event) error
 }

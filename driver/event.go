@@ -16,8 +16,9 @@ type Event struct {
 	// ID is the same each time this mail is handed over, on every machine, and
 	// no other mail's: the key to recognise a repeat by.
 	ID string
-	// Redelivered tells that the mail was handed over before and that it is
-	// not known whether the handler finished: the files are the same then.
+	// Redelivered tells that the mail was handed over before and was not
+	// recorded as done: the handler returned an error, or it is not known how
+	// far it came. The files are the same then.
 	Redelivered bool
 	// Attempt counts the times the mail was handed over, from 1.
 	Attempt int

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"runtime/debug"
 	"time"
 
@@ -16,11 +17,12 @@ import (
 	"github.com/maildriver/maildriver/spool"
 )
 
-// groupBytes of body text end a group of mails that are made durable together.
-const groupBytes = 4 << 20
-
-// groupMails is the most mails in such a group, and in the queue to the worker.
-const groupMails = 4
+// A group of mails is made durable together and handed to the worker as one.
+// Three can be in memory: one that the worker has, one waiting, one being made.
+const (
+	groupMails = 32
+	groupBytes = 4 << 20 // of body text
+)
 
 // verdict says what the worker has to do with a prepared mail.
 type verdict uint8
@@ -43,6 +45,7 @@ type prepared struct {
 	rec     spool.Record
 	ev      *Event
 	fresh   bool // its files are in no record yet
+	outs    []*spool.Out
 }
 
 // work hands the batch over. The session's goroutine fetches and parses ahead,
@@ -54,7 +57,7 @@ func (s *session) work(ctx context.Context, batch []*item) error {
 	if err := s.begin(); err != nil {
 		return &noCommitError{err}
 	}
-	w := &worker{session: s, queue: make(chan *prepared, groupMails), done: make(chan struct{})}
+	w := &worker{session: s, queue: make(chan []*prepared, 1), done: make(chan struct{})}
 	go w.run(ctx)
 	keep := time.NewTicker(keepAliveEvery)
 	defer keep.Stop()
@@ -69,21 +72,19 @@ func (s *session) work(ctx context.Context, batch []*item) error {
 			f.keepAlive(ctx)
 		}
 	}
-	for p := range w.queue {
-		s.discard(p)
-		s.res.More = true
-	}
+	w.leave()
 	s.res.Gone += f.gone
+	s.res.More = s.res.More || f.more
 	if feedErr == nil && f.dead != nil {
 		feedErr = &noCommitError{f.dead}
 	}
-	return s.verdict(feedErr, w.err)
+	return s.sumUp(feedErr, w.err)
 }
 
-// verdict makes one error of what the two halves ran into. What stopped the
+// sumUp makes one error of what the two halves ran into. What stopped the
 // worker says more than what stopped the feeder, but a connection that is out
 // of step must not be committed in any case.
-func (s *session) verdict(feedErr, workErr error) error {
+func (s *session) sumUp(feedErr, workErr error) error {
 	broken := errors.As(feedErr, new(*noCommitError))
 	if errors.Is(feedErr, errDropped) {
 		s.res.More = true
@@ -111,6 +112,9 @@ func (s *session) discard(p *prepared) {
 	if !p.fresh {
 		return
 	}
+	for _, out := range p.outs {
+		_ = out.Abort()
+	}
 	for _, name := range append(p.rec.Files, p.rec.Raw) {
 		if name != "" {
 			_ = s.common.Spool.RemoveFile(spool.Incoming, name)
@@ -125,8 +129,10 @@ type feeder struct {
 	keep  *time.Ticker
 	dead  error // keep-alive failed
 	gone  int
+	more  bool
 	group []*prepared
 	bytes int
+	files spool.Group // those of the group, on their way to the disk
 }
 
 func (f *feeder) keepAlive(ctx context.Context) {
@@ -168,8 +174,9 @@ func window(batch []*item) int {
 
 // fetched is what one RETR left behind.
 type fetched struct {
-	raw  string
+	raw  *spool.Out
 	hash string
+	size int64 // of the raw mail
 	no   uint64
 	err  error // the mail is too big
 }
@@ -178,12 +185,23 @@ func (f *feeder) chunk(ctx context.Context, items []*item) error {
 	var ids []ID
 	need := make(map[ID]bool)
 	for _, it := range items {
-		if it.onList && !f.onDisk(it) {
+		there, err := f.filesPresent(it)
+		if err != nil {
+			return err
+		}
+		if it.onDisk = there; it.onList && !there {
 			ids = append(ids, it.id)
 			need[it.id] = true
 		}
 	}
 	got := make(map[ID]fetched)
+	defer func() {
+		for _, x := range got { // what was not prepared
+			if x.raw != nil {
+				_ = x.raw.Abort()
+			}
+		}
+	}()
 	var fetchErr error
 	if len(ids) > 0 {
 		if f.dead != nil {
@@ -205,15 +223,16 @@ func (f *feeder) chunk(ctx context.Context, items []*item) error {
 		var p *prepared
 		switch {
 		case ok && x.err != nil:
-			p = &prepared{item: it, verdict: tooBig, err: x.err}
+			p = &prepared{item: it, verdict: tooBig, err: x.err, rec: spool.Record{EventID: f.eventID(it, "")}}
 			fetchErr = &noCommitError{errDropped}
 		case ok:
+			delete(got, it.id)
 			p = f.prepareNew(it, x)
 		case need[it.id] && fetchErr != nil:
 			return fetchErr // this one and what follows was not fetched
-		case need[it.id], !f.onDisk(it):
-			f.gone++
+		case need[it.id], !it.onDisk:
 			if !it.known {
+				f.gone++
 				continue
 			}
 			p = &prepared{item: it, verdict: gone}
@@ -231,11 +250,6 @@ func (f *feeder) chunk(ctx context.Context, items []*item) error {
 	return fetchErr
 }
 
-// onDisk reports whether the files of an earlier hand-over are all there.
-func (f *feeder) onDisk(it *item) bool {
-	return it.known && it.rec.Raw != "" && f.box.FilesPresent(it.rec)
-}
-
 // add puts a mail into the group that is made durable together.
 func (f *feeder) add(ctx context.Context, p *prepared) error {
 	f.group = append(f.group, p)
@@ -248,40 +262,44 @@ func (f *feeder) add(ctx context.Context, p *prepared) error {
 	return nil
 }
 
-// flush makes the names of the group's files durable, one sync for all, and
-// hands the group to the worker.
+// flush waits until the group's files are on disk, makes their names durable
+// with one sync for all, and hands the group to the worker.
 func (f *feeder) flush(ctx context.Context) error {
 	group := f.group
 	f.group, f.bytes = nil, 0
+	err := f.files.Wait()
 	if len(group) == 0 {
-		return nil
+		return nil // at most files of a mail that was given up
 	}
-	if err := f.common.Spool.SyncDir(spool.Incoming); err != nil {
-		for _, p := range group {
-			f.discard(p)
-		}
+	if err == nil {
+		err = f.common.Spool.SyncDir(spool.Incoming)
+	}
+	if err != nil {
+		f.discardAll(group)
 		return spoolError("sync", f.src.Protocol, err)
 	}
-	for i, p := range group {
-		if !f.push(ctx, p) {
-			for _, rest := range group[i:] {
-				f.discard(rest)
-			}
-			return f.ended(ctx)
-		}
+	if !f.push(ctx, group) {
+		f.discardAll(group)
+		return f.ended(ctx)
 	}
 	return nil
 }
 
+func (s *session) discardAll(group []*prepared) {
+	for _, p := range group {
+		s.discard(p)
+	}
+}
+
 func (f *feeder) ended(ctx context.Context) error {
-	f.res.More = true
+	f.more = true
 	if err := ctx.Err(); err != nil {
 		return &Error{Op: "poll", Driver: f.src.Protocol, Kind: KindOf(context.Cause(ctx)), Err: context.Cause(ctx)}
 	}
 	return nil // the worker says why
 }
 
-func (f *feeder) push(ctx context.Context, p *prepared) bool {
+func (f *feeder) push(ctx context.Context, group []*prepared) bool {
 	for {
 		select {
 		case <-ctx.Done():
@@ -291,7 +309,7 @@ func (f *feeder) push(ctx context.Context, p *prepared) bool {
 		default:
 		}
 		select {
-		case f.w.queue <- p:
+		case f.w.queue <- group:
 			return true
 		case <-ctx.Done():
 			return false
@@ -303,23 +321,30 @@ func (f *feeder) push(ctx context.Context, p *prepared) bool {
 	}
 }
 
-// save streams one mail into the incoming directory and makes its bytes, not
-// yet its name, durable.
+// save streams one mail into the incoming directory. Its bytes are on their
+// way to the disk afterwards; flush waits for them.
+//
+// A reader with a method Size() int64 knows the size beforehand, so that a mail
+// that is too big costs nothing.
 func (f *feeder) save(r io.Reader) (fetched, error) {
+	if sized, ok := r.(interface{ Size() int64 }); ok && sized.Size() > f.set.MaxMessageBytes {
+		err := f.tooBig()
+		return fetched{err: err}, err
+	}
 	f.msgNo++
 	raw, err := f.common.Spool.CreateIncoming(f.svc, f.src.Protocol, f.msgNo)
 	if err != nil {
 		return fetched{}, spoolError("create", f.src.Protocol, err)
 	}
 	h := newHeaderHash()
-	n, err := io.Copy(raw, io.TeeReader(io.LimitReader(r, f.set.MaxMessageBytes+1), h))
+	n, err := io.Copy(raw, io.TeeReader(io.LimitReader(r, max(f.set.MaxMessageBytes, f.set.MaxMessageBytes+1)), h))
 	if err == nil && n > f.set.MaxMessageBytes {
 		_ = raw.Abort()
-		err = &Error{Op: "fetch", Driver: f.src.Protocol, Kind: KindPermanent, Err: fmt.Errorf("%w: the mail is longer than %d bytes", ErrLimit, f.set.MaxMessageBytes)}
+		err = f.tooBig()
 		return fetched{err: err}, err
 	}
 	if err == nil {
-		err = raw.Commit()
+		err = raw.Flush()
 	}
 	if err != nil {
 		_ = raw.Abort()
@@ -328,7 +353,12 @@ func (f *feeder) save(r io.Reader) (fetched, error) {
 		}
 		return fetched{}, err
 	}
-	return fetched{raw: raw.Name(), hash: h.sum(), no: f.msgNo}, nil
+	f.files.Commit(raw)
+	return fetched{raw: raw, hash: h.sum(), size: n, no: f.msgNo}, nil
+}
+
+func (f *feeder) tooBig() error {
+	return &Error{Op: "fetch", Driver: f.src.Protocol, Kind: KindPermanent, Err: fmt.Errorf("%w: the mail is longer than %d bytes", ErrLimit, f.set.MaxMessageBytes)}
 }
 
 // wrapSave tells an error of the disk from one of the connection.
@@ -341,13 +371,17 @@ func (f *feeder) wrapSave(err error) error {
 
 // prepareNew parses a mail that was just fetched.
 func (f *feeder) prepareNew(it *item, x fetched) *prepared {
-	p := &prepared{item: it, fresh: true, rec: spool.Record{
-		Key: it.key, EventID: eventID(f.mailbox, it.key), Raw: x.raw, Size: max(it.size, 0), HeaderHash: x.hash,
+	size := it.size
+	if size < 0 {
+		size = x.size // the listing did not say
+	}
+	p := &prepared{item: it, fresh: true, outs: []*spool.Out{x.raw}, rec: spool.Record{
+		Key: it.key, EventID: f.eventID(it, x.hash), Raw: x.raw.Name(), Size: size, HeaderHash: x.hash,
 	}}
 	if f.exhausted(it) {
 		return p.exhaust(it)
 	}
-	f.parse(p, &newFiles{s: f.common.Spool, svc: f.svc, msgNo: x.no})
+	f.parse(p, x.raw.Open, &newFiles{f: f, p: p, msgNo: x.no})
 	return p
 }
 
@@ -356,24 +390,33 @@ func (f *feeder) prepareNew(it *item, x fetched) *prepared {
 func (f *feeder) prepareAgain(it *item) *prepared {
 	p := &prepared{item: it, rec: it.rec}
 	p.rec.Key = it.key
-	if p.rec.EventID == "" {
-		p.rec.EventID = eventID(f.mailbox, it.key)
-	}
+	p.rec.EventID = f.eventID(it, it.rec.HeaderHash)
 	if f.exhausted(it) {
 		return p.exhaust(it)
 	}
+	raw := func() (spool.File, error) { return f.common.Spool.OpenFile(spool.Incoming, p.rec.Raw) }
 	old := &oldFiles{s: f.common.Spool, names: it.rec.Files}
-	f.parse(p, old)
+	f.parse(p, raw, old)
 	if errors.Is(p.err, errOtherFiles) || p.err == nil && p.verdict == deliver && len(old.names) > 0 {
-		// the options changed since: the mail is taken apart anew
+		// A file is missing, or the options changed since: the mail is taken
+		// apart anew. The old files stay until a record names the new ones.
 		f.msgNo++
-		for _, name := range p.rec.Files {
-			_ = f.common.Spool.RemoveFile(spool.Incoming, name)
-		}
 		p.rec.Files, p.err, p.verdict = nil, nil, deliver
-		f.parse(p, &newFiles{s: f.common.Spool, svc: f.svc, msgNo: f.msgNo})
+		f.parse(p, raw, &newFiles{f: f, p: p, msgNo: f.msgNo})
 	}
 	return p
+}
+
+// eventID names the mail: as before if it was handed over before. Where a
+// server may use an id again for another mail, the header tells them apart.
+func (f *feeder) eventID(it *item, headerHash string) string {
+	if it.known && it.rec.EventID != "" {
+		return it.rec.EventID
+	}
+	if _, ok := f.mb.(Fingerprinter); !ok {
+		headerHash = ""
+	}
+	return eventID(f.mailbox, it.key, headerHash)
 }
 
 func (f *feeder) exhausted(it *item) bool {
@@ -382,17 +425,25 @@ func (f *feeder) exhausted(it *item) bool {
 
 func (p *prepared) exhaust(it *item) *prepared {
 	p.verdict = fail
-	p.err = fmt.Errorf("given up after %d attempts: %s", it.rec.Attempts, it.rec.Reason)
+	why := "the handler or the parser panicked"
+	if it.rec.State == spool.StateEntered {
+		why = "the process was killed while the handler had the mail"
+	}
+	p.err = fmt.Errorf("given up after %d attempts: %s", it.rec.Attempts, why)
 	return p
 }
 
 // parse builds p.ev. An error with verdict deliver is one of this machine.
-func (f *feeder) parse(p *prepared, files fileMaker) {
+func (f *feeder) parse(p *prepared, raw func() (spool.File, error), files fileMaker) {
 	ev := &Event{
-		ID: p.rec.EventID, Redelivered: p.known, Attempt: p.item.rec.Attempts + p.item.rec.Errors + 1,
+		ID: p.rec.EventID, Attempt: 1,
 		Profile: f.common.Profile, Protocol: f.src.Protocol, Server: f.src.Server, Account: f.src.Account, Folder: f.src.Folder,
 		MailID: p.id, Receiver: f.common.From, Received: time.Now(),
 		RawFile: files.path(p.rec.Raw),
+	}
+	if p.handedOver() {
+		ev.Redelivered = true
+		ev.Attempt = max(p.item.rec.Attempts+p.item.rec.Errors+1, 2)
 	}
 	if !f.set.DeleteProcessed {
 		ev.ProcessedFile = f.common.Spool.Path(spool.Processed, p.rec.Raw)
@@ -406,7 +457,7 @@ func (f *feeder) parse(p *prepared, files fileMaker) {
 			p.reason = fmt.Sprintf("%v\n\n%s", p.err, debug.Stack())
 		}
 	}()
-	err := f.parseInto(b, p.rec.Raw)
+	err := f.parseInto(b, raw)
 	switch {
 	case err == nil:
 		p.ev, p.rec.Files = ev, b.names()
@@ -419,13 +470,13 @@ func (f *feeder) parse(p *prepared, files fileMaker) {
 	}
 }
 
-func (f *feeder) parseInto(b *builder, rawName string) error {
-	raw, err := f.common.Spool.OpenFile(spool.Incoming, rawName)
+func (f *feeder) parseInto(b *builder, open func() (spool.File, error)) error {
+	raw, err := open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = raw.Close() }()
-	root, err := mime.Parse(raw, b, mime.WithLimits(f.set.Limits))
+	root, err := mime.Parse(raw, b, mime.WithLimits(f.set.Limits), mime.WithExpansion())
 	if err != nil {
 		return err
 	}
@@ -433,25 +484,49 @@ func (f *feeder) parseInto(b *builder, rawName string) error {
 	return b.finish(root)
 }
 
-// newFiles makes the files of an event in the incoming directory.
+// newFiles makes the files of an event in the incoming directory, as part of
+// the group.
 type newFiles struct {
-	s     *spool.Spool
-	svc   *spool.Service
+	f     *feeder
+	p     *prepared
 	msgNo uint64
 	n     uint64
 }
 
 func (n *newFiles) attachment() (outFile, error) {
 	n.n++
-	return n.s.CreateAttachment(n.svc, n.msgNo, n.n)
+	return n.file(n.f.common.Spool.CreateAttachment(n.f.svc, n.msgNo, n.n))
 }
 
 func (n *newFiles) originalText() (outFile, error) {
-	return n.s.CreateOriginalText(n.svc, n.msgNo, n.n)
+	return n.file(n.f.common.Spool.CreateOriginalText(n.f.svc, n.msgNo, n.n))
 }
 
-func (n *newFiles) path(name string) string { return n.s.Path(spool.Incoming, name) }
-func (n *newFiles) remove(name string)      { _ = n.s.RemoveFile(spool.Incoming, name) }
+func (n *newFiles) file(out *spool.Out, err error) (outFile, error) {
+	if err != nil {
+		return nil, err
+	}
+	n.p.outs = append(n.p.outs, out)
+	return groupFile{out, n.f}, nil
+}
+
+func (n *newFiles) path(name string) string { return n.f.common.Spool.Path(spool.Incoming, name) }
+func (n *newFiles) remove(name string)      { _ = n.f.common.Spool.RemoveFile(spool.Incoming, name) }
+
+// A groupFile becomes durable with its group, not by itself.
+type groupFile struct {
+	*spool.Out
+	f *feeder
+}
+
+// Commit begins to make the file durable.
+func (g groupFile) Commit() error {
+	if err := g.Flush(); err != nil {
+		return err
+	}
+	g.f.files.Commit(g.Out)
+	return nil
+}
 
 // oldFiles hands out the files that an earlier hand-over made, in their order,
 // and writes nothing.
@@ -473,15 +548,40 @@ func (o *oldFiles) next() (outFile, error) {
 	}
 	name := o.names[0]
 	o.names = o.names[1:]
-	return oldFile(name), nil
+	file, err := o.s.OpenFile(spool.Incoming, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errOtherFiles // the host deleted it
+	}
+	if err != nil {
+		return nil, err
+	}
+	size, err := file.Size()
+	if cerr := file.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &oldFile{name: name, size: size}, nil
 }
 
-type oldFile string
+// An oldFile counts what would have been written: other bytes make another
+// file.
+type oldFile struct {
+	name       string
+	size, have int64
+}
 
-func (f oldFile) Write(p []byte) (int, error) { return len(p), nil }
-func (f oldFile) Commit() error               { return nil }
-func (f oldFile) Abort() error                { return nil }
-func (f oldFile) Name() string                { return string(f) }
+func (f *oldFile) Write(p []byte) (int, error) { f.have += int64(len(p)); return len(p), nil }
+func (f *oldFile) Abort() error                { return nil }
+func (f *oldFile) Name() string                { return f.name }
+
+func (f *oldFile) Commit() error {
+	if f.have != f.size {
+		return errOtherFiles
+	}
+	return nil
+}
 
 // A headerHash hashes a header block: its lines without their line ends, up to
 // the empty line, so that RETR and TOP give the same.

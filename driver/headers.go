@@ -30,7 +30,8 @@ func (ev *Event) readHeader(h mime.Header) {
 	ev.InReplyTo, ev.References = h.MessageIDs("In-Reply-To"), h.MessageIDs("References")
 	ev.Priority = priority(h)
 	ev.Sent, _ = h.Date("Date")
-	ev.AutoSubmitted = strings.ToLower(h.Text("Auto-Submitted"))
+	auto, _, _ := strings.Cut(h.Text("Auto-Submitted"), ";") // parameters say nothing about the kind
+	ev.AutoSubmitted = strings.ToLower(strings.TrimSpace(auto))
 	ev.Precedence = strings.ToLower(h.Text("Precedence"))
 	ev.ListID = h.Text("List-Id")
 }

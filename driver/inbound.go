@@ -58,7 +58,7 @@ func (in *Inbound) Poll(ctx context.Context, src Source, c Common, set InboundSe
 	s := &session{
 		src: src, common: c, set: set, handler: h, box: box,
 		svc:     c.Spool.NewService(in.handle),
-		mailbox: mailboxHash(id),
+		mailbox: mailboxHash(box.ID()),
 		log: c.Logger.With(slog.String("protocol", src.Protocol), slog.String("server", src.Server),
 			slog.String("account", src.Account), slog.String("profile", c.Profile)),
 	}
@@ -66,15 +66,17 @@ func (in *Inbound) Poll(ctx context.Context, src Source, c Common, set InboundSe
 		s.log.Warn("spool", "warning", w)
 	}
 	err = s.run(ctx)
+	res := s.res
 	if s.stuck != nil {
+		s.res = PollResult{} // the late result is nobody's
 		// The handler still has the mail: nobody else may touch the mailbox
 		// before it is known what it made of it.
 		go s.awaitStuck()
 	} else if uerr := box.Unlock(); uerr != nil && err == nil {
 		err = spoolError("unlock", src.Protocol, uerr)
 	}
-	s.log.Debug("session ended", "delivered", s.res.Delivered, "removed", s.res.Removed, "error", err)
-	return s.res, err
+	s.log.Debug("session ended", "delivered", res.Delivered, "removed", res.Removed, "error", err)
+	return res, err
 }
 
 // spoolError classifies an error of the spool.
@@ -95,10 +97,11 @@ func mailboxHash(id spool.MailboxID) []byte {
 	return sum[:]
 }
 
-// eventID names the mail with that key in that mailbox.
-func eventID(mailbox []byte, key string) string {
+// eventID names the mail with that key, and if it matters that header, in that
+// mailbox.
+func eventID(mailbox []byte, key, headerHash string) string {
 	h := sha256.New()
 	h.Write(mailbox)
-	h.Write([]byte(key))
+	h.Write([]byte(key + "\x00" + headerHash))
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

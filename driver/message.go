@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/maildriver/maildriver/mime"
@@ -33,6 +34,33 @@ type Message struct {
 	// Return asks for the whole message ("FULL") or its header ("HDRS") in
 	// notifications (RFC 3461 4.3); "" leaves it to the server.
 	Return string
+
+	// Binary says that Open gives binary MIME (RFC 3030): the octets arrive as
+	// they are, bare CR and LF included. Where the server takes no binary
+	// content the parts that need it are sent in base64. False, the usual,
+	// makes every line end CRLF.
+	Binary bool
+	// RequireTLS asks every server on the way to hand the message on over
+	// verified TLS or not at all (RFC 8689).
+	RequireTLS bool
+	// DeliverBy sets a time limit for delivery (RFC 2852); nil sets none.
+	DeliverBy *DeliverBy
+	// Priority is the priority for transfer, -9 to 9 (RFC 6710); 0 is normal
+	// and asks for nothing.
+	Priority int
+}
+
+// A DeliverBy is a time limit for the delivery of a [Message].
+type DeliverBy struct {
+	// Within is counted from the start of the transmission, in whole seconds,
+	// up to 999999999. With Return it must be positive.
+	Within time.Duration
+	// Return has the message sent back once the time is over; else it goes on
+	// and the sender is notified of the delay.
+	Return bool
+	// Trace asks for a notice from each server that hands the message to one
+	// without the extension.
+	Trace bool
 }
 
 // A Recipient is one forward path of a [Message].
@@ -46,13 +74,18 @@ type Recipient struct {
 	Original string
 }
 
-// NewMessage composes d for sending.
+// NewMessage composes d for sending. An automatic reply (AutoSubmitted
+// "auto-replied") gets the null reverse path, so that nothing ever answers it
+// (RFC 3834 section 3.3); set From for a server that refuses that.
 func NewMessage(d *mime.Draft) (*Message, error) {
 	c, err := d.Compose()
 	if err != nil {
 		return nil, &Error{Op: "compose", Kind: KindPermanent, Err: err}
 	}
 	m := &Message{From: c.From, MessageID: c.MessageID, Open: func() (io.ReadCloser, error) { return pipeFrom(c) }}
+	if kind, _, _ := strings.Cut(d.AutoSubmitted, ";"); strings.EqualFold(strings.TrimSpace(kind), "auto-replied") {
+		m.From = ""
+	}
 	for _, a := range c.Recipients {
 		m.To = append(m.To, Recipient{Address: a})
 	}
@@ -124,6 +157,9 @@ type Receipt struct {
 	Recipients []RecipientReceipt
 	// SavedFile is the copy kept in the sent directory, "" if none is.
 	SavedFile string
+	// BodyFile is the file SiebelLongEmailBody.htm or .txt with the long body
+	// of the message, for the host's records; "" if none was made.
+	BodyFile string
 }
 
 // A RecipientReceipt tells what became of one recipient.
@@ -175,7 +211,7 @@ type PollResult struct {
 	Listed      int // mails the server listed
 	Delivered   int // handled: the handler returned nil or Stop
 	Redelivered int // of these, marked as offered before
-	Refused     int // the handler returned an error: they come again
+	Refused     int // not done: they come again, see Failures for why
 	Failed      int // moved to the failed directory
 	Diverted    int // moved to the loopback directory
 	Known       int // delivered in an earlier session; only removed now, or left
@@ -183,8 +219,10 @@ type PollResult struct {
 	Gone        int // vanished between listing and fetching
 	Removed     int // removed from the server, confirmed by it
 
-	// More tells that the batch ended before the mailbox did.
+	// More tells that the session ended before the mailbox did.
 	More bool
+	// Stopped tells that the handler returned Stop.
+	Stopped bool
 	// RetryAt is when the earliest waiting mail is due; zero if none waits.
 	RetryAt time.Time
 	// Failures tells of single mails that were refused or failed.

@@ -16,6 +16,7 @@ type Option struct {
 	target reflect.Type // the pointer type that set takes; nil for the zero Option
 	set    func(any) error
 	half   []Option // an option made by NewOnly
+	param  bool     // name is that of a parameter
 }
 
 // NewOption makes an option called name, e.g. "pop3.BatchSize", that sets
@@ -34,6 +35,13 @@ func NewOption[T any](name string, set func(*T) error) Option {
 // their Only.
 func NewOnly[T any](name string, opts ...Option) Option {
 	return Option{name: name, target: reflect.TypeFor[*T](), half: append([]Option{}, opts...)}
+}
+
+// ForParameter returns o under the name of the documented parameter that it was
+// made of, so that its error, a [*ParamError], names what the user wrote.
+func (o Option) ForParameter(name string) Option {
+	o.name, o.param = name, true
+	return o
 }
 
 // Name returns the name that errors use for the option.
@@ -79,7 +87,10 @@ func apply(opts []Option, targets []any, errs *[]error) {
 		case t == nil:
 			*errs = append(*errs, &OptionError{o.name, ErrMisplaced})
 		default:
-			if err := o.set(t); err != nil {
+			switch err := o.set(t); {
+			case err != nil && o.param:
+				*errs = append(*errs, &ParamError{o.name, err})
+			case err != nil:
 				*errs = append(*errs, &OptionError{o.name, err})
 			}
 		}

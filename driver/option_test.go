@@ -117,3 +117,11 @@ func TestNewMessageStreamsTheSameBytesTwice(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, r.Close(), "closing early leaves no goroutine behind")
 }
+
+func TestAutomaticRepliesHaveTheNullPath(t *testing.T) {
+	for kind, want := range map[string]string{"": "a@example.com", "auto-generated": "a@example.com", "auto-replied": "", "Auto-Replied; owner=x": ""} {
+		m, err := driver.NewMessage(&mime.Draft{From: mime.Address{Addr: "a@example.com"}, To: []mime.Address{{Addr: "b@example.com"}}, AutoSubmitted: kind})
+		require.NoError(t, err, kind)
+		assert.Equal(t, want, m.From, kind)
+	}
+}

@@ -57,9 +57,10 @@ type Params struct {
 	Options func(v Values) (addr string, opts []Option, err error)
 	// New is the package's constructor.
 	New func(addr string, opts ...Option) (Driver, error)
-	// Takes tells whether New takes an option, so that the options of a host
-	// reach the right half of a pair.
-	Takes func(o Option) bool
+	// Targets makes what New hands to Apply, with the defaults set: it tells
+	// which options New takes, so that those of a host reach the right half of
+	// a pair, and checks options before New is called.
+	Targets func() []any
 }
 
 // Read reads parameters by the table, as for a driver opened alone, into the
@@ -68,8 +69,9 @@ type Params struct {
 func (p Params) Read(parameters map[string]string) (addr string, opts []Option, err error) {
 	v, rerr := ReadParameters(p.Rows, true, parameters)
 	addr, opts, oerr := p.Options(v)
-	if rerr != nil || oerr != nil {
-		return addr, opts, configError(p.Protocol, []error{rerr, oerr})
+	aerr := Apply(opts, p.Targets()...)
+	if rerr != nil || oerr != nil || aerr != nil {
+		return addr, opts, configError(p.Protocol, []error{rerr, oerr, aerr})
 	}
 	return addr, opts, nil
 }
@@ -116,11 +118,16 @@ func (v Values) Bool(name string, def bool) bool {
 }
 
 // Int returns a ParamInt, def if it was not given.
-func (v Values) Int(name string, def int) int {
+func (v Values) Int(name string, def int64) int64 {
 	if x, ok := v.m[name]; ok {
-		return int(x.n)
+		return x.n
 	}
 	return def
+}
+
+// Format prints the names alone: values may be secrets.
+func (v Values) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "%q", slices.Sorted(maps.Keys(v.m)))
 }
 
 // Duration returns a ParamDuration, def if it was not given.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,7 @@ type memServer struct {
 	cut        map[driver.ID]int
 	fetched    []driver.ID
 	hide       map[driver.ID]bool // listed but gone
+	keep       driver.ID          // not to be removed
 }
 
 func newMemServer(mails ...string) *memServer {
@@ -99,7 +101,17 @@ func (b *memBox) Header(_ context.Context, id driver.ID) (io.Reader, error) {
 }
 
 func (b *memBox) Remove(_ context.Context, ids []driver.ID) error {
-	b.gone = append(b.gone, ids...)
+	var kept []driver.ID
+	for _, id := range ids {
+		if id == b.s.keep {
+			kept = append(kept, id)
+			continue
+		}
+		b.gone = append(b.gone, id)
+	}
+	if len(kept) > 0 {
+		return &driver.RemoveError{IDs: kept, Err: errors.New("not this one")}
+	}
 	return nil
 }
 
@@ -571,4 +583,173 @@ func TestA38LimitGoesToFailed(t *testing.T) {
 	assert.Equal(t, 1, res.Failed)
 	assert.Equal(t, []string{"good"}, subjects(b.events))
 	assert.Empty(t, b.srv.left())
+}
+
+// The tests below hold what a review of the pipeline found.
+
+func TestNoLimitOfSizeIsNoLimit(t *testing.T) {
+	b := newBench(t, mail("1", "text"))
+	b.apply(driver.WithMaxMessageBytes(math.MaxInt64))
+	_, err := b.poll(nil)
+	require.NoError(t, err)
+	assert.Equal(t, "text\r\n", b.events[0].Text)
+}
+
+func TestRawFileAloneBringsAMailBack(t *testing.T) {
+	b := newBench(t, withAttachment("only"))
+	b.apply(driver.WithRetry(0, 0))
+	_, err := b.poll(func(_ context.Context, ev *driver.Event) error {
+		require.NoError(t, ev.DeleteTempFiles())
+		return errors.New("and yet not done")
+	})
+	require.NoError(t, err)
+	b.srv.ids = nil // another client deleted it
+	res, err := b.poll(nil)
+	require.NoError(t, err)
+	assert.Zero(t, res.Gone)
+	require.Len(t, b.events, 2)
+	assert.True(t, b.events[1].Redelivered)
+	assert.Equal(t, "hello", content(t, b.events[1].Files[0].Path))
+}
+
+func TestChangedOptionsMakeNewFiles(t *testing.T) {
+	b := newBench(t, strings.ReplaceAll(embedded, "\n", "\r\n"))
+	b.apply(driver.WithRetry(0, 0), driver.WithReturnAttachments(true))
+	_, err := b.poll(func(context.Context, *driver.Event) error { return errors.New("no") })
+	require.NoError(t, err)
+	b.apply(driver.WithParseEmbedded(false))
+	_, err = b.poll(nil)
+	require.NoError(t, err)
+	again := b.events[1]
+	require.Equal(t, "EmbeddedMsg1.eml", again.Files[0].Name)
+	assert.True(t, strings.HasPrefix(content(t, again.Files[0].Path), "From: inner@example.com"), "the bytes are those of the name")
+	assert.Len(t, content(t, again.Files[0].Path), int(again.Files[0].Size))
+}
+
+func TestF14TwoMailsUnderOneIDKeepTheirEvents(t *testing.T) {
+	b := newBench(t, mail("A", "1"))
+	b.apply(driver.WithRetry(0, 0))
+	refuse := func(name string) driver.HandlerFunc {
+		return func(_ context.Context, ev *driver.Event) error {
+			if ev.Subject == name {
+				return errors.New("no")
+			}
+			return nil
+		}
+	}
+	_, err := b.poll(refuse("A"))
+	require.NoError(t, err)
+	b.srv.mails["uid-1"] = mail("B", "another and longer one")
+	_, err = b.poll(refuse("B"))
+	require.NoError(t, err)
+	_, err = b.poll(nil)
+	require.NoError(t, err)
+	var got []string
+	ids := map[string]string{}
+	for _, ev := range b.events {
+		got = append(got, fmt.Sprintf("%s %v", ev.Subject, ev.Redelivered))
+		if ids[ev.Subject] == "" {
+			ids[ev.Subject] = ev.ID
+		}
+		assert.Equal(t, ids[ev.Subject], ev.ID)
+	}
+	assert.Equal(t, []string{"A false", "A true", "B false", "B true"}, got)
+	assert.NotEqual(t, ids["A"], ids["B"])
+	assert.Empty(t, b.srv.left())
+	assert.NotContains(t, strings.Join(b.files(), " "), ".ids")
+}
+
+func TestF14IDUsedAgainAfterRemovalIsAnotherEvent(t *testing.T) {
+	b := newBench(t, mail("A", "1"))
+	_, err := b.poll(nil)
+	require.NoError(t, err)
+	b.srv.add("uid-1", mail("B", "2"))
+	_, err = b.poll(nil)
+	require.NoError(t, err)
+	require.Len(t, b.events, 2)
+	assert.NotEqual(t, b.events[0].ID, b.events[1].ID)
+}
+
+func TestMailThatTheServerKeepsStopsNoOther(t *testing.T) {
+	b := newBench(t, mail("1", ""), mail("2", ""))
+	b.srv.keep = "uid-1"
+	for range 2 {
+		res, err := b.poll(nil)
+		require.NoError(t, err)
+		require.Len(t, res.Failures, 1)
+		assert.Equal(t, driver.ID("uid-1"), res.Failures[0].ID)
+	}
+	assert.Equal(t, []driver.ID{"uid-1"}, b.srv.left())
+	assert.Len(t, b.events, 2, "handed over once")
+	b.srv.keep = ""
+	_, err := b.poll(nil)
+	require.NoError(t, err)
+	assert.Empty(t, b.srv.left())
+}
+
+func TestWrappedStopIsAnError(t *testing.T) {
+	b := newBench(t, mail("1", ""), mail("2", ""))
+	res, err := b.poll(func(_ context.Context, ev *driver.Event) error {
+		if ev.Subject == "1" {
+			return fmt.Errorf("database is down: %w", driver.Stop)
+		}
+		return driver.Reject(driver.Stop)
+	})
+	require.NoError(t, err)
+	assert.Equal(t, 1, res.Refused)
+	assert.Equal(t, 1, res.Failed)
+	assert.Zero(t, res.Delivered)
+}
+
+func TestRefusedMailsDoNotStarveTheOthers(t *testing.T) {
+	b := newBench(t, mail("bad", ""), mail("good", ""))
+	b.apply(driver.WithBatchSize(1), driver.WithRetry(0, 0))
+	h := func(_ context.Context, ev *driver.Event) error {
+		if ev.Subject == "bad" {
+			return errors.New("no")
+		}
+		return nil
+	}
+	for range 2 {
+		_, err := b.poll(h)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, []string{"bad", "bad", "good"}, subjects(b.events))
+}
+
+func TestTooBigIsNoRepeat(t *testing.T) {
+	b := newBench(t, mail("big", strings.Repeat("x", 5000)))
+	b.apply(driver.WithMaxMessageBytes(1000), driver.WithRetry(0, 0))
+	res, err := b.poll(nil)
+	require.NoError(t, err)
+	assert.NotEmpty(t, res.Failures[0].EventID)
+	b.apply(driver.WithMaxMessageBytes(10000))
+	_, err = b.poll(nil)
+	require.NoError(t, err)
+	assert.False(t, b.events[0].Redelivered, "no handler ever saw it")
+	assert.Equal(t, 1, b.events[0].Attempt)
+}
+
+func TestDoubledIDIsAProtocolError(t *testing.T) {
+	b := newBench(t, mail("1", ""))
+	b.srv.add("uid-1", mail("1", ""))
+	_, err := b.poll(nil)
+	assert.Equal(t, driver.KindProtocol, driver.KindOf(err))
+	assert.Empty(t, b.events)
+}
+
+func TestCaseOfTheServerNameMakesNoOtherMailbox(t *testing.T) {
+	b := newBench(t, mail("1", ""))
+	b.srv.failCommit = true
+	_, _ = b.poll(nil)
+	b.srv.failCommit = false
+	src := b.source()
+	src.Server = "POP.Example.COM"
+	b.srv.add("uid-2", mail("2", ""))
+	_, err := b.in.Poll(t.Context(), src, b.common, b.set, driver.HandlerFunc(func(_ context.Context, ev *driver.Event) error {
+		b.events = append(b.events, ev)
+		return nil
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"1", "2"}, subjects(b.events))
 }

@@ -105,22 +105,28 @@ func (r *Registry) Open(name string, parameters map[string]string, opts ...Optio
 	if err != nil {
 		errs = append(errs, err)
 	}
-	opened := make([]Driver, 0, 2)
 	sorted := e.sort(opts, &errs)
+	addrs := make([]string, len(e.halves))
 	for i, h := range e.halves {
 		addr, hopts, err := h.Options(vals)
 		if err != nil {
 			errs = append(errs, err)
 		}
-		if len(errs) > 0 {
-			continue // still ask the other half what is wrong with it
-		}
-		d, err := h.New(addr, append(hopts, sorted[i]...)...)
-		if err != nil {
+		addrs[i], sorted[i] = addr, append(hopts, sorted[i]...)
+		if err := Apply(sorted[i], h.Targets()...); err != nil {
 			errs = append(errs, err)
-			continue
 		}
-		opened = append(opened, d)
+	}
+	opened := make([]Driver, 0, len(e.halves))
+	if len(errs) == 0 { // else New would only say again what is missing
+		for i, h := range e.halves {
+			d, err := h.New(addrs[i], sorted[i]...)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			opened = append(opened, d)
+		}
 	}
 	if len(errs) > 0 {
 		for _, d := range opened {
@@ -141,7 +147,7 @@ func (e entry) sort(opts []Option, errs *[]error) [][]Option {
 	for _, o := range opts {
 		taken := o.target == nil
 		for i, h := range e.halves {
-			if h.Takes(o) {
+			if o.target == nil || o.find(h.Targets()) != nil {
 				sorted[i] = append(sorted[i], o)
 				taken = true
 			}
@@ -198,10 +204,4 @@ func Faults(err error) []error {
 		return m.Unwrap()
 	}
 	return []error{err}
-}
-
-// TakesAny returns a Takes for [Params]: an option is taken if its target is
-// one of the targets.
-func TakesAny(targets ...any) func(Option) bool {
-	return func(o Option) bool { return o.target == nil || o.find(targets) != nil }
 }

@@ -64,6 +64,8 @@ func TestRegistryReportsEveryWrongRowAtOnceAndNoSecret(t *testing.T) {
 	p["Save Sent Messages"] = "TRUE" // as its other spelling
 	p["CA certificate file name"] = "/nowhere/ca.pem"
 	p["SMTP Account Password"] = "hunter3" // without a name
+	p["From Address"] = "a@example.com, b@example.com"
+	p["SMTP Delivery Status Notification"] = "SOMETIMES"
 	delete(p, "POP3 Server")
 	_, err := registry().Open("Internet SMTP/POP3 Server", p)
 	require.Error(t, err)
@@ -76,12 +78,13 @@ func TestRegistryReportsEveryWrongRowAtOnceAndNoSecret(t *testing.T) {
 	for _, name := range []string{
 		"Colour", "SMTP Server Port", "POP3 Server Port", "Enable SSL for POP3", "POP3 Account Password", "Save Sent",
 		"CA certificate file name", "SMTP Account Name", "POP3 Server\"",
+		"From Address", "SMTP Delivery Status Notification",
 	} {
 		assert.Contains(t, text, name)
 	}
 	assert.Contains(t, text, "between 1 and 65535")
 	assert.NotContains(t, text, "hunter")
-	assert.Len(t, driver.Faults(err), 9, text)
+	assert.Len(t, driver.Faults(err), 11, text)
 }
 
 func TestSessionNamesCountForADriverAlone(t *testing.T) {

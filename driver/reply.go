@@ -15,8 +15,8 @@ import (
 // (RFC 5322 3.6.4) set. The host fills in Text or HTML and sends it with
 // [NewMessage]; [mime.QuoteText] quotes the original. No file goes with it.
 //
-// An answer that a program gives by itself should set AutoSubmitted to
-// "auto-replied" and use the null path: see [Event.MayAutoReply].
+// An answer that a program gives by itself should ask [Event.MayAutoReply]
+// first and set AutoSubmitted to "auto-replied".
 func (ev *Event) Reply() *mime.Draft {
 	to := ev.ReplyTo
 	if len(to) == 0 && ev.Sender.Addr != "" {
@@ -109,7 +109,7 @@ func (ev *Event) MayAutoReply() error {
 	case ev.DSN != nil, ev.Message != nil && isNullSender(ev.Message.Header),
 		strings.HasPrefix(ev.SenderAddress, "mailer-daemon@"):
 		return ErrNotification
-	case ev.AutoSubmitted != "" && !strings.HasPrefix(ev.AutoSubmitted, "no"):
+	case ev.AutoSubmitted != "" && ev.AutoSubmitted != "no":
 		return ErrAutoSubmitted
 	case ev.ListID != "", ev.Precedence == "bulk", ev.Precedence == "list", ev.Precedence == "junk":
 		return ErrMailingList

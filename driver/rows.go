@@ -18,16 +18,18 @@ import (
 
 // CommonRows are the rows of every driver: the profile's address and the
 // spool.
-var CommonRows = []Param{
-	{Name: "From Address", Type: ParamText, Text: "The profile's own address, e.g. Support <support@example.com>: sender of outbound mail, ReceiverName and ReceiverAddress of inbound mail."},
-	{Name: "Profile", Session: "SESSION", Type: ParamText, Ours: true, Text: "The name of the profile in events and logs."},
-	{Name: "Spool Directory", Type: ParamPath, Ours: true, Text: "The directory under which the directories below are made, each only for its owner."},
-	{Name: "Incoming Email Directory", Type: ParamPath, Default: "incoming in the spool directory", Text: "Downloads, attachment files and original text files."},
-	{Name: "Processed Email Directory", Type: ParamPath, Default: "processed in the spool directory", Text: "Raw mails that were handed over."},
-	{Name: "Failed Email Directory", Type: ParamPath, Default: "failed in the spool directory", Text: "Raw mails that cannot be processed, with a reason file each."},
-	{Name: "Loopback Email Directory", Type: ParamPath, Default: "loopback in the spool directory", Text: "Raw mails of blocked senders."},
-	{Name: "Sent Email Directory", Type: ParamPath, Default: "sent in the spool directory", Text: "Outbound mails while they are sent, and the saved ones."},
-	{Name: "EventQueueDirectory", Type: ParamPath, Default: "queued in the spool directory", Text: "The event queue."},
+func CommonRows() []Param {
+	return []Param{
+		{Name: "From Address", Type: ParamText, Text: "The profile's own address, e.g. Support <support@example.com>: sender of outbound mail, ReceiverName and ReceiverAddress of inbound mail."},
+		{Name: "Profile", Session: "SESSION", Type: ParamText, Ours: true, Text: "The name of the profile in events and logs."},
+		{Name: "Spool Directory", Type: ParamPath, Ours: true, Text: "The directory under which the directories below are made, each only for its owner."},
+		{Name: "Incoming Email Directory", Type: ParamPath, Default: "incoming in the spool directory", Text: "Downloads, attachment files and original text files."},
+		{Name: "Processed Email Directory", Type: ParamPath, Default: "processed in the spool directory", Text: "Raw mails that were handed over."},
+		{Name: "Failed Email Directory", Type: ParamPath, Default: "failed in the spool directory", Text: "Raw mails that cannot be processed, with a reason file each."},
+		{Name: "Loopback Email Directory", Type: ParamPath, Default: "loopback in the spool directory", Text: "Raw mails of blocked senders."},
+		{Name: "Sent Email Directory", Type: ParamPath, Default: "sent in the spool directory", Text: "Outbound mails while they are sent, and the saved ones."},
+		{Name: "EventQueueDirectory", Type: ParamPath, Default: "queued in the spool directory", Text: "The event queue."},
+	}
 }
 
 var spoolDirRows = map[spool.Kind]string{
@@ -40,7 +42,7 @@ var spoolDirRows = map[spool.Kind]string{
 func CommonOptions(v Values) ([]Option, error) {
 	var opts []Option
 	if v.Has("From Address") {
-		opts = append(opts, WithFrom(v.Text("From Address")))
+		opts = append(opts, WithFrom(v.Text("From Address")).ForParameter("From Address"))
 	}
 	if v.Has("Profile") {
 		opts = append(opts, WithProfile(v.Text("Profile")))
@@ -88,13 +90,13 @@ func InboundRows(protocol string) []Param {
 func InboundOptions(v Values, protocol string) []Option {
 	var opts []Option
 	if v.Has(protocol + " Batch Size") {
-		opts = append(opts, WithBatchSize(v.Int(protocol+" Batch Size", 0)))
+		opts = append(opts, WithBatchSize(int(v.Int(protocol+" Batch Size", 0))))
 	}
 	if v.Has("PollingInterval") {
 		opts = append(opts, WithPollingInterval(v.Duration("PollingInterval", 0)))
 	}
 	if v.Has("Max Message Size") {
-		opts = append(opts, WithMaxMessageBytes(int64(v.Int("Max Message Size", 0))))
+		opts = append(opts, WithMaxMessageBytes(v.Int("Max Message Size", 0)))
 	}
 	return append(opts,
 		WithDeleteProcessed(v.Bool("Delete Processed Messages", false)),
@@ -138,7 +140,7 @@ func NetworkOptions(v Values, protocol string, names map[string]string) (addr st
 
 	addr = v.Text(protocol + " Server")
 	if v.Has(protocol + " Server Port") {
-		addr = net.JoinHostPort(addr, strconv.Itoa(v.Int(protocol+" Server Port", 0)))
+		addr = net.JoinHostPort(addr, strconv.FormatInt(v.Int(protocol+" Server Port", 0), 10))
 	}
 	sec, err := securityOf(v, protocol)
 	if err != nil {
@@ -148,7 +150,7 @@ func NetworkOptions(v Values, protocol string, names map[string]string) (addr st
 	user, pass := protocol+" Account Name", protocol+" Account Password"
 	switch {
 	case v.Has(user) && v.Has(pass):
-		opts = append(opts, WithLogin(v.Text(user), v.Text(pass)))
+		opts = append(opts, WithLogin(v.Text(user), v.Text(pass)).ForParameter(user))
 	case v.Has(user):
 		bad(pass, fmt.Errorf("%w with an account name", ErrParameterRequired))
 	case v.Has(pass):

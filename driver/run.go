@@ -22,7 +22,8 @@ const (
 )
 
 // A Schedule says when [Run] polls. It is set by options of the driver's
-// constructor or of Run, not of a single Poll.
+// constructor or of Run, not of a single Poll. A driver tells its own with a
+// method Schedule() Schedule, which wrappers should forward.
 type Schedule struct {
 	Interval   time.Duration
 	Jitter     float64 // share of each wait, 0 to 1
@@ -85,7 +86,7 @@ func WithReport(f func(PollResult, error)) Option {
 }
 
 // Run polls d again and again until ctx ends, and returns the context's error
-// then. It polls at once while the server has more mail, else after the
+// then, or until the handler returns Stop, and returns nil. It polls at once while the server has more mail, else after the
 // interval, or when the server tells of mail ([Waiter]), or when a refused
 // mail is due. After an error that may pass it waits longer each time; an
 // error that will not heal by itself ([KindConfig], [KindPolicy],
@@ -113,17 +114,20 @@ func Run(ctx context.Context, d Driver, h Handler, opts ...Option) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		wait := sched.Interval
-		push := false
+		wait, push, spreadBy := sched.Interval, false, spread
 		switch kind := KindOf(err); {
 		case err == nil:
 			failures = 0
 			push = true
+			if res.Stopped {
+				return nil
+			}
 			if res.More {
 				continue
 			}
-			if !res.RetryAt.IsZero() {
-				wait = min(wait, max(time.Until(res.RetryAt), 0))
+			if due := time.Until(res.RetryAt); !res.RetryAt.IsZero() && due < wait {
+				wait = max(due, 0)
+				spreadBy = upwards // before it is due there is nothing to do
 			}
 		case !kind.Retryable():
 			return err
@@ -134,7 +138,7 @@ func Run(ctx context.Context, d Driver, h Handler, opts ...Option) error {
 				wait = sched.BackoffMax // a wrong password tried often locks the account
 			}
 		}
-		if err := pause(ctx, d, spread(wait, sched.Jitter), push); err != nil {
+		if err := pause(ctx, d, spreadBy(wait, sched.Jitter), push); err != nil {
 			return err
 		}
 	}
@@ -149,11 +153,14 @@ func backoff(low, high time.Duration, failures int) time.Duration {
 	return min(d, high)
 }
 
+// spread shortens or lengthens d by up to that share of it.
 func spread(d time.Duration, share float64) time.Duration {
-	if share == 0 {
-		return d
-	}
 	return time.Duration(float64(d) * (1 + share*(2*rand.Float64()-1))) //nolint:gosec // no secret depends on it
+}
+
+// upwards lengthens d by up to that share of it.
+func upwards(d time.Duration, share float64) time.Duration {
+	return time.Duration(float64(d) * (1 + share*rand.Float64())) //nolint:gosec // as above
 }
 
 // pause waits for d, for ctx, or, with push, for the server's word.

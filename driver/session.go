@@ -14,7 +14,7 @@ import (
 
 // How far fetching may run ahead of the handler: a window of mails and bytes.
 const (
-	windowMails = 16
+	windowMails = 32
 	windowBytes = 32 << 20
 )
 
@@ -43,7 +43,10 @@ type session struct {
 
 	// plan
 	listed spool.KeySet // keys of all mails that the server listed
+	reused spool.KeySet // ids that the server uses for a second mail
 	known  []*item      // done earlier, to be removed
+	fresh  int          // mails of the batch that nobody was offered yet
+	epochs *renumbering // nil until an unknown mail is listed
 
 	// The worker fills these; the session reads them once it has ended.
 	res     PollResult
@@ -59,6 +62,10 @@ type item struct {
 	onList bool // false: only the spool has it
 	rec    spool.Record
 	known  bool // rec is valid: offered before
+	onDisk bool // the files of that hand-over are all there
+	hold   bool // not to be handed over now
+	failed bool // its raw file went to the failed directory
+	marked bool // the server bears our mark on it
 }
 
 func (s *session) run(ctx context.Context) (err error) {
@@ -111,34 +118,76 @@ func (s *session) commit(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), commitGrace)
 		defer cancel()
 	}
-	var ids []ID
-	var removed spool.KeySet
-	if !s.set.LeaveOnServer {
-		for _, it := range slices.Concat(s.known, s.handled) {
-			ids = append(ids, it.id)
-			removed.Add(it.key)
-			removed.Add(string(it.id)) // the record that said the id is ambiguous
-		}
-	}
-	if len(ids) > 0 {
-		if err := s.mb.Remove(ctx, ids); err != nil {
-			return s.wrap("remove", err)
-		}
+	removed, n, err := s.remove(ctx)
+	if err != nil {
+		return s.wrap("remove", err)
 	}
 	if err := s.mb.Commit(ctx); err != nil {
 		return s.wrap("commit", err)
 	}
-	s.res.Removed = len(ids)
-	if err := s.box.Prune(func(stored string) bool { return s.listed.Has(stored) && !removed.Has(stored) }); err != nil {
+	s.res.Removed = n
+	if err := s.box.Prune(func(stored string) bool {
+		return (s.listed.Has(stored) || s.reused.Has(stored)) && !removed.Has(stored)
+	}); err != nil {
 		return spoolError("prune", s.src.Protocol, err)
 	}
 	return nil
 }
 
+// remove has the mails removed that are done, and tells which records may be
+// forgotten for it once the session is committed.
+func (s *session) remove(ctx context.Context) (removed spool.KeySet, n int, err error) {
+	if s.set.LeaveOnServer {
+		return removed, 0, nil
+	}
+	done := slices.Concat(s.known, s.handled)
+	var ids, failed []ID
+	q, quarantines := s.mb.(Quarantiner)
+	for _, it := range done {
+		switch {
+		case it.marked:
+		case it.failed && quarantines:
+			failed = append(failed, it.id)
+		default:
+			ids = append(ids, it.id)
+		}
+	}
+	if len(failed) > 0 {
+		if err := q.Quarantine(ctx, failed); err != nil {
+			return removed, 0, err
+		}
+	}
+	stay := map[ID]bool{}
+	if len(ids) > 0 {
+		err := s.mb.Remove(ctx, ids)
+		refused, ok := errors.AsType[*RemoveError](err)
+		if err != nil && !ok {
+			return removed, 0, err
+		}
+		if ok {
+			for _, id := range refused.IDs {
+				stay[id] = true
+				s.res.Failures = append(s.res.Failures, MailError{ID: id, Err: s.wrap("remove", refused)})
+			}
+			s.log.Warn("mails could not be removed", "mails", len(refused.IDs), "error", refused.Err)
+		}
+	}
+	if k, ok := s.mb.(Keeper); ok && k.Keeps() {
+		return removed, len(ids) + len(failed) - len(stay), nil
+	}
+	for _, it := range done {
+		if !stay[it.id] {
+			removed.Add(it.key)
+			removed.Add(string(it.id)) // the record that said the id is used again
+		}
+	}
+	return removed, len(done) - len(stay), nil
+}
+
 // plan lists the mailbox and decides what to do with each mail.
 func (s *session) plan(ctx context.Context) ([]*item, error) {
 	now := time.Now()
-	var batch []*item
+	var batch, lost []*item
 	for e, err := range s.mb.List(ctx) {
 		if err != nil {
 			return nil, err
@@ -148,20 +197,76 @@ func (s *session) plan(ctx context.Context) ([]*item, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.listed.Add(it.key)
-		switch {
-		case it.known && it.rec.State == spool.StateDone:
-			s.res.Known++
-			s.known = append(s.known, it)
-		case it.known && it.rec.NotBefore.After(now):
-			s.wait(it.rec.NotBefore)
-		case len(batch) >= s.set.BatchSize:
-			s.res.More = true
-		default:
-			batch = append(batch, it)
+		if s.listed.Has(spool.StoredKey(it.key)) {
+			return nil, &Error{Op: "list", Kind: KindProtocol, Err: fmt.Errorf("id %q is listed twice", it.id)}
 		}
+		if !it.known && s.renumbered(it.id) {
+			lost = append(lost, it)
+			continue
+		}
+		batch = s.sortOut(batch, it, now)
+	}
+	if err := s.reconcile(ctx, lost); err != nil {
+		return nil, err
+	}
+	for _, it := range lost {
+		batch = s.sortOut(batch, it, now)
+	}
+	if a, ok := s.mb.(Announcer); ok {
+		var ids []ID
+		for _, it := range batch {
+			if there, err := s.filesPresent(it); err != nil {
+				return nil, err
+			} else if !there {
+				ids = append(ids, it.id)
+			}
+		}
+		a.Announce(ids)
 	}
 	return append(s.offList(now), batch...), nil
+}
+
+// handedOver reports whether a handler ever had the mail.
+func (it *item) handedOver() bool { return it.known && it.rec.Raw != "" }
+
+// filesPresent reports whether the raw file of an earlier hand-over is there,
+// from which the others can be made again. If that cannot be found out, nothing
+// may be fetched anew: a repeat must bring the same files.
+func (s *session) filesPresent(it *item) (bool, error) {
+	if !it.known || it.rec.Raw == "" {
+		return false, nil
+	}
+	raw := it.rec
+	raw.Files = nil
+	there, err := s.box.FilesPresent(raw)
+	if err != nil {
+		return false, spoolError("repeat", s.src.Protocol, err)
+	}
+	return there, nil
+}
+
+// sortOut decides what to do with a listed mail.
+func (s *session) sortOut(batch []*item, it *item, now time.Time) []*item {
+	s.listed.Add(it.key)
+	switch {
+	case it.known && it.rec.State == spool.StateDone:
+		s.res.Known++
+		it.failed = it.rec.Outcome == spool.OutcomeFailed
+		if !s.set.LeaveOnServer {
+			s.known = append(s.known, &item{id: it.id, key: it.key, failed: it.failed, marked: it.marked})
+		}
+	case it.hold:
+	case it.known && it.rec.NotBefore.After(now):
+		s.wait(it.rec.NotBefore)
+	case it.known && it.handedOver():
+		return append(batch, it) // takes no place in the batch
+	case s.fresh >= s.set.BatchSize:
+		s.res.More = true
+	default:
+		s.fresh++
+		return append(batch, it)
+	}
+	return batch
 }
 
 // offList finds mails that were handed over without success and that the
@@ -205,7 +310,7 @@ const reusedMark = "\x00"
 // both differ from what was recorded is a new mail: POP3 servers do use ids
 // again.
 func (s *session) match(ctx context.Context, e Entry) (*item, error) {
-	it := &item{id: e.ID, key: string(e.ID), size: e.Size, onList: true}
+	it := &item{id: e.ID, key: string(e.ID), size: e.Size, onList: true, hold: e.Hold, marked: e.Marked}
 	rec, ok := s.box.Lookup(it.key)
 	if !ok {
 		return it, nil
@@ -227,9 +332,7 @@ func (s *session) match(ctx context.Context, e Entry) (*item, error) {
 		return it, nil
 	}
 	s.log.Warn("the server used an id again for another mail", "id", string(e.ID))
-	if rec.State == spool.StateDone {
-		s.listed.Add(it.key) // keeps the first record, which says that the id is ambiguous
-	} // else the first mail is only in the spool now
+	s.reused.Add(it.key) // keeps the first record, which says so
 	again := &item{id: e.ID, key: it.key + reusedMark + hash, size: e.Size, onList: true}
 	again.rec, again.known = s.box.Lookup(again.key)
 	return again, nil

@@ -24,7 +24,8 @@ var ErrHandlerTimeout = errors.New("the handler's time limit is over")
 // the "done" of the mail before it.
 type worker struct {
 	*session
-	queue   chan *prepared
+	queue   chan []*prepared
+	group   []*prepared   // the rest of the one in hand
 	done    chan struct{} // closed when the worker has ended
 	err     error         // why it ended early; valid once done is closed
 	pending *prepared     // handled, but its "done" is not on disk yet
@@ -60,19 +61,36 @@ func (w *worker) next(ctx context.Context) (*prepared, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &Error{Op: "poll", Driver: w.src.Protocol, Kind: KindOf(context.Cause(ctx)), Err: context.Cause(ctx)}
 	}
-	select {
-	case p := <-w.queue: // nil when closed
-		return p, nil
-	default:
+	if len(w.group) == 0 {
+		select {
+		case w.group = <-w.queue: // nil when closed
+		default:
+			if err := w.settle(); err != nil {
+				return nil, err
+			}
+			select {
+			case w.group = <-w.queue:
+			case <-ctx.Done():
+				return nil, &Error{Op: "poll", Driver: w.src.Protocol, Kind: KindOf(context.Cause(ctx)), Err: context.Cause(ctx)}
+			}
+		}
 	}
-	if err := w.settle(); err != nil {
-		return nil, err
+	if len(w.group) == 0 {
+		return nil, nil
 	}
-	select {
-	case p := <-w.queue:
-		return p, nil
-	case <-ctx.Done():
-		return nil, &Error{Op: "poll", Driver: w.src.Protocol, Kind: KindOf(context.Cause(ctx)), Err: context.Cause(ctx)}
+	p := w.group[0]
+	w.group = w.group[1:]
+	return p, nil
+}
+
+// leave gives up what was prepared and not handed over. The worker has ended,
+// the queue is closed.
+func (w *worker) leave() {
+	w.discardAll(w.group)
+	w.res.More = w.res.More || len(w.group) > 0
+	for group := range w.queue {
+		w.discardAll(group)
+		w.res.More = true
 	}
 }
 
@@ -119,7 +137,7 @@ func (w *worker) delivered(p *prepared) error {
 	if w.set.DeleteProcessed {
 		err = w.common.Spool.RemoveFile(spool.Incoming, p.rec.Raw)
 	} else {
-		_, err = w.common.Spool.Move(spool.Incoming, p.rec.Raw, spool.Processed)
+		_, err = w.common.Spool.Shift(spool.Incoming, p.rec.Raw, spool.Processed) // Prune syncs, or the next Lock
 	}
 	if err != nil {
 		return &noCommitError{spoolError("dispose", w.src.Protocol, err)}
@@ -156,10 +174,7 @@ func (w *worker) take(ctx context.Context, p *prepared) error {
 		p.ev.LoopbackCandidate = blocked
 	}
 	if err := w.append(spool.Entered(p.rec)); err != nil {
-		if !p.known {
-			w.discard(p)
-		}
-		return err
+		return err // whether the record reached the disk is for the spool to find out
 	}
 	p.fresh = false
 	r, stuck := w.call(ctx, p.ev)
@@ -176,7 +191,10 @@ func (w *worker) conclude(ctx context.Context, p *prepared, r handled) error {
 	switch {
 	case r.panicked:
 		return w.crashed(p, r.err, r.stack)
-	case r.err == nil, errors.Is(r.err, Stop):
+	case errors.As(r.err, &rej):
+		w.inARow = 0
+		return w.fail(p, r.err, "")
+	case r.err == nil, r.err == Stop: //nolint:errorlint // a wrapped Stop is an error about something
 		w.inARow = 0
 		w.pending = p
 		w.res.Delivered++
@@ -184,12 +202,10 @@ func (w *worker) conclude(ctx context.Context, p *prepared, r handled) error {
 			w.res.Redelivered++
 		}
 		if r.err != nil {
+			w.res.Stopped = true
 			return errStop
 		}
 		return nil
-	case errors.As(r.err, &rej):
-		w.inARow = 0
-		return w.fail(p, r.err, "")
 	case ctx.Err() != nil:
 		// the session was ended, not the mail refused
 		if err := w.append(spool.Interrupted(p.key)); err != nil {
@@ -294,6 +310,7 @@ func (w *worker) putAside(p *prepared, out spool.Outcome, disp spool.Disposal, t
 		}
 	}
 	if p.onList {
+		p.item.failed = out == spool.OutcomeFailed
 		w.handled = append(w.handled, p.item)
 	}
 	return s.Path(to, name), nil
@@ -368,5 +385,6 @@ func (s *session) awaitStuck() {
 	if err == nil || errors.Is(err, errStop) {
 		err = w.settle()
 	}
+	s.flushLoopback(context.Background())
 	s.log.Warn("a stuck handler returned", "event", s.stuck.mail.rec.EventID, "error", err)
 }
