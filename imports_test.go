@@ -18,18 +18,21 @@ const module = "github.com/maildriver/maildriver"
 // layers says which of our packages a package may import; the arrows of the
 // architecture point one way.
 var layers = map[string][]string{
-	"mime":             nil,
-	"dsn":              {"mime"},
-	"spool":            nil,
-	"driver":           {"spool", "mime", "dsn"},
-	"internal/life":    nil,
-	"internal/netx":    {"driver"},
-	"internal/sasl":    {"driver", "internal/netx"},
-	"pop3":             {"driver", "spool", "mime", "internal/"},
-	"smtp":             {"driver", "spool", "mime", "internal/"},
-	"pop3/pop3test":    {},
-	"smtp/smtptest":    {},
-	"examples/inspect": {"mime", "dsn", "driver"},
+	"mime":              nil,
+	"dsn":               {"mime"},
+	"spool":             nil,
+	"driver":            {"spool", "mime", "dsn"},
+	"internal/life":     nil,
+	"internal/netx":     {"driver"},
+	"internal/sasl":     {"driver", "internal/netx"},
+	"pop3":              {"driver", "spool", "mime", "internal/"},
+	"smtp":              {"driver", "spool", "mime", "internal/"},
+	"pop3/pop3test":     {},
+	"imap":              {"driver", "spool", "mime", "internal/"},
+	"imap/imaptest":     {},
+	"smtp/smtptest":     {},
+	"driver/drivertest": {"driver", "spool", "mime", "internal/"},
+	"examples/inspect":  {"mime", "dsn", "driver"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {
@@ -66,7 +69,7 @@ func TestImportsPointOneWay(t *testing.T) {
 // TestNoForeignTypesInTheAPI keeps types of other modules out of exported
 // declarations, so that a change there is none of ours.
 func TestNoForeignTypesInTheAPI(t *testing.T) {
-	for _, dir := range []string{"driver", "mime", "dsn", "spool", "pop3", "smtp", "pop3/pop3test", "smtp/smtptest"} {
+	for _, dir := range []string{"driver", "mime", "dsn", "spool", "pop3", "imap", "smtp", "imap/imaptest", "pop3/pop3test", "smtp/smtptest"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		require.NoError(t, err)
 		require.NotEmpty(t, files)

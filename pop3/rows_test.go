@@ -202,7 +202,7 @@ func TestF14F15F16OddIDs(t *testing.T) {
 		require.NoError(t, err)
 		b.srv.Vanish("same")
 		b.srv.AddMail(pop3test.Mail{UIDL: "same", Raw: []byte("Subject: new\r\n\r\nanother mail, and longer\r\n")})
-		b.heal2(driver.WithLeaveOnServer(false), "old", "new")
+		b.healWith(driver.WithLeaveOnServer(false), "old", "new")
 	})
 	t.Run("F15 one id for two mails", func(t *testing.T) {
 		b := newBench(t, "F15", nil)
@@ -220,8 +220,8 @@ func TestF14F15F16OddIDs(t *testing.T) {
 	})
 }
 
-// heal2 is heal with an option for the polls.
-func (b *bench) heal2(opt driver.Option, subjects ...string) {
+// healWith is heal with an option for the polls.
+func (b *bench) healWith(opt driver.Option, subjects ...string) {
 	b.t.Helper()
 	_, err := b.poll(opt)
 	require.NoError(b.t, err, b.number)
