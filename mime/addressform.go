@@ -8,6 +8,9 @@ import (
 // normalSpec brings an addr-spec into one form: no comments or blanks, the
 // local part quoted only where needed.
 func (p *addressParser) normalSpec(s string) string {
+	if simpleSpec(s) { // nearly all are
+		return s
+	}
 	s = strings.Trim(s, " \t\r\n")
 	if !utf8.ValidString(s) {
 		s = heal(s, p.charset)
@@ -45,6 +48,21 @@ func (p *addressParser) normalSpec(s string) string {
 		}
 		return r
 	}, domain)
+}
+
+// simpleSpec reports whether s is "local@domain" of plain characters, which has
+// its one form already.
+func simpleSpec(s string) bool {
+	at := 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '@':
+			at++
+		case (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' && c != '+' && c != '=':
+			return false
+		}
+	}
+	return at == 1 && s[0] != '@'
 }
 
 func dropComments(s string) string {

@@ -13,6 +13,10 @@ func ParseAddressList(s string) ([]Address, error) { return parseAddresses(s, ""
 
 func parseAddresses(s, charset string) ([]Address, error) {
 	p := addressParser{s: s, charset: charset}
+	p.words = p.buf[:0]
+	if n := strings.Count(s, ",") + 1; n > 1 {
+		p.out = make([]Address, 0, min(n, 64))
+	}
 	p.list()
 	return p.out, p.err
 }
@@ -29,6 +33,7 @@ type addressParser struct {
 	group    string
 	inGroup  bool
 	words    []addrWord
+	buf      [4]addrWord // for words, which are few mostly
 	comment  string
 	spec     string // from angle brackets
 	hasSpec  bool
@@ -217,6 +222,13 @@ func (p *addressParser) atom(glued bool) {
 
 // phrase makes the display name of the gathered words.
 func (p *addressParser) phrase() string {
+	if len(p.words) == 1 {
+		w := p.words[0].text
+		if p.words[0].quoted {
+			w = unescape(w)
+		}
+		return strings.TrimSpace(squeeze(decodeText(w, p.charset)))
+	}
 	var b strings.Builder
 	for i, w := range p.words {
 		if i > 0 && !(w.glued && !w.quoted && !p.words[i-1].quoted) {

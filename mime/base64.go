@@ -2,7 +2,7 @@ package mime
 
 import (
 	"bytes"
-	"encoding/base64"
+	"encoding/binary"
 	"slices"
 )
 
@@ -32,9 +32,8 @@ const (
 // passed over. After the padding a line that can only be base64 is more data
 // (joined pieces), any other ends the data (footers of mailing lists).
 type base64Decoder struct {
-	quad    [4]byte // sextets not yet written
-	n       int
-	scratch []byte
+	quad [4]byte // sextets not yet written
+	n    int
 
 	padded bool // padding was seen and no data since
 	resume bool // data may follow the padding on this line
@@ -72,35 +71,77 @@ func (d *base64Decoder) decode(dst, src []byte) []byte {
 	return d.slow(d.fast(dst, src), end)
 }
 
-// fast takes the line ends out and decodes all at once; what is not clean goes
-// the slow way.
+// fast decodes all whole quanta at once; line ends are passed over, and what is
+// neither goes the slow way, up to a whole quantum.
 func (d *base64Decoder) fast(dst, src []byte) []byte {
-	s := d.scratch[:0]
-	for rest := src; len(rest) > 0; {
-		i := bytes.IndexByte(rest, '\n')
-		line := rest
-		if i >= 0 {
-			line, rest = rest[:i], rest[i+1:]
-			if i > 0 && line[i-1] == '\r' {
-				line = line[:i-1]
-			}
-		} else {
-			rest = nil
-			if len(line) > 0 && line[len(line)-1] == '\r' {
-				line = line[:len(line)-1]
+	dst = slices.Grow(dst, len(src)/4*3+base64Slack)
+	for len(src) > 0 {
+		if d.n == 0 {
+			n := len(dst)
+			read, wrote := decodeQuads(dst[n:cap(dst)], src)
+			dst, src = dst[:n+wrote], src[read:]
+			switch {
+			case len(src) == 0:
+				return dst
+			case src[0] == '\n':
+				src = src[1:]
+				continue
+			case len(src) > 1 && src[0] == '\r' && src[1] == '\n':
+				src = src[2:]
+				continue
 			}
 		}
-		s = append(s, line...)
+		k := min(4-d.n, len(src))
+		dst = slices.Grow(d.slow(dst, src[:k]), len(src)/4*3+base64Slack)
+		src = src[k:]
 	}
-	d.scratch = s
-	whole := len(s) &^ 3
-	dst = slices.Grow(dst, whole/4*3)
-	n, err := base64.RawStdEncoding.Decode(dst[len(dst):cap(dst)], s[:whole])
-	if err != nil || n != whole/4*3 { // a CR inside is skipped without an error
-		return d.slow(dst, src)
+	return dst
+}
+
+// base64Slack is what decodeQuads may write beyond what it decodes.
+const base64Slack = 8
+
+// base64Quads maps the bytes of a quantum to their bits, one table for each
+// place; base64Bad marks what is not in the alphabet.
+var base64Quads = func() (t [4][256]uint32) {
+	for i, v := range base64Value {
+		for k := range t {
+			if v < 64 {
+				t[k][i] = uint32(v) << (18 - 6*k)
+			} else {
+				t[k][i] = base64Bad
+			}
+		}
 	}
-	dst = dst[:len(dst)+n]
-	return d.slow(dst, s[whole:])
+	return t
+}()
+
+const base64Bad = 1 << 24
+
+// decodeQuads decodes whole quanta up to the first byte outside the alphabet.
+// dst must have room for them and base64Slack more.
+func decodeQuads(dst, src []byte) (read, wrote int) {
+	t := &base64Quads
+	for len(src)-read >= 8 && len(dst)-wrote >= 8 {
+		s, o := src[read:read+8:read+8], dst[wrote:wrote+8:wrote+8]
+		a := t[0][s[0]] | t[1][s[1]] | t[2][s[2]] | t[3][s[3]]
+		b := t[0][s[4]] | t[1][s[5]] | t[2][s[6]] | t[3][s[7]]
+		if (a|b)&base64Bad != 0 {
+			break
+		}
+		binary.BigEndian.PutUint64(o, uint64(a)<<40|uint64(b)<<16)
+		read, wrote = read+8, wrote+6
+	}
+	for len(src)-read >= 4 && len(dst)-wrote >= 4 {
+		s := src[read : read+4 : read+4]
+		a := t[0][s[0]] | t[1][s[1]] | t[2][s[2]] | t[3][s[3]]
+		if a&base64Bad != 0 {
+			break
+		}
+		binary.BigEndian.PutUint32(dst[wrote:], a<<8)
+		read, wrote = read+4, wrote+3
+	}
+	return read, wrote
 }
 
 // slow decodes byte by byte, for everything that is not clean base64.

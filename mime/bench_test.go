@@ -55,7 +55,7 @@ func wrap76(s string) string {
 type discardSink struct{}
 
 func (discardSink) Begin(p *Part) (io.Writer, error) {
-	if p.IsMultipart() || p.IsMessage() {
+	if p.IsContainer() {
 		return nil, nil
 	}
 	return io.Discard, nil

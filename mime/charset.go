@@ -34,10 +34,16 @@ var charsetAliases = map[string]encoding.Encoding{
 	"sjis": japanese.ShiftJIS, "shift-jisx0213": japanese.ShiftJIS, "shift-jis-2004": japanese.ShiftJIS,
 	"iso-2022-jp-ms": japanese.ISO2022JP, "iso-2022-jp-1": japanese.ISO2022JP, "iso-2022-jp-2": japanese.ISO2022JP,
 	"iso-2022-jp-2004": japanese.ISO2022JP, "cp50220": japanese.ISO2022JP, "cp50221": japanese.ISO2022JP,
+	"iso-2022-kr": iso2022{korean: true}, "csiso2022kr": iso2022{korean: true}, "iso-2022-cn": iso2022{}, "iso-2022-cn-ext": iso2022{},
 	"eucjp": japanese.EUCJP, "ujis": japanese.EUCJP, "eucjp-ms": japanese.EUCJP, "cp51932": japanese.EUCJP,
 	"iso-8859-1-windows-3.0-latin-1": charmap.Windows1252, "latin-1": charmap.Windows1252,
 	"iso8859-1": charmap.Windows1252, "iso-latin-1": charmap.Windows1252, "8859-1": charmap.Windows1252,
 	"iso-8859-8-e": charmap.ISO8859_8, "iso8859-15": charmap.ISO8859_15, "latin-9": charmap.ISO8859_15, "latin9": charmap.ISO8859_15,
+	"shiftjis": japanese.ShiftJIS, "cswindows31j": japanese.ShiftJIS, "jis": japanese.ISO2022JP, "jis7": japanese.ISO2022JP, "iso2022jp": japanese.ISO2022JP,
+	"iso646-jp": japanese.ISO2022JP, "iso-2022-jp-3": japanese.ISO2022JP, "big5hkscs": traditionalchinese.Big5, "gb-2312-80": simplifiedchinese.GB18030,
+	"x-euc-cn": simplifiedchinese.GB18030, "eucgb2312-cn": simplifiedchinese.GB18030, "gb18030-2000": simplifiedchinese.GB18030, "thai": charmap.Windows874, "tis620": charmap.Windows874,
+	"turkish": charmap.Windows1254, "x-macroman": charmap.Macintosh, "mac-cyrillic": charmap.MacintoshCyrillic,
+	"ucs-4": utf32.UTF32(utf32.BigEndian, utf32.UseBOM), "iso-10646-ucs-4": utf32.UTF32(utf32.BigEndian, utf32.UseBOM),
 	"macroman": charmap.Macintosh, "x-mac-roman": charmap.Macintosh, "mac": charmap.Macintosh,
 	"cp-850": charmap.CodePage850, "cp-437": charmap.CodePage437, "cp1252": charmap.Windows1252, "cp-1252": charmap.Windows1252,
 	"ansi": charmap.Windows1252, "win1251": charmap.Windows1251, "cp-1251": charmap.Windows1251, "koi8r": charmap.KOI8R, "koi8u": charmap.KOI8U,
@@ -54,6 +60,7 @@ var charsetAliases = map[string]encoding.Encoding{
 var utf8Names = map[string]bool{
 	"utf-8": true, "utf8": true, "unicode-1-1-utf-8": true, "unicode-2-0-utf-8": true, "x-unicode-2-0-utf-8": true,
 	"utf-8mb4": true, "utf8mb4": true, "csutf8": true, "cp65001": true, "windows-65001": true,
+	"utf-8-sig": true, "utf8n": true, "x-utf-8": true, "cesu-8": true, "utf-8n": true,
 }
 
 // guessNames declare ASCII or nothing. Where bytes above 127 come all the same
@@ -103,15 +110,8 @@ func findCharset(name string) (enc encoding.Encoding, guess, known bool) {
 			return e, false, true
 		}
 	}
-	if p, ok := strings.CutPrefix(n, "cp"); ok && len(p) == 4 && p[:2] == "12" {
-		if e, err := htmlindex.Get("windows-" + p); err == nil {
-			return e, false, true
-		}
-	}
-	if p, ok := strings.CutPrefix(n, "iso8859-"); ok {
-		if e, err := htmlindex.Get("iso-8859-" + p); err == nil {
-			return e, false, true
-		}
+	if loose := looseCharset(n); loose != "" && loose != n {
+		return findCharset(loose)
 	}
 	return nil, true, false
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // ErrDraft is matched by every [DraftError].
@@ -44,17 +45,22 @@ type Composed struct {
 	From string
 	// Recipients are the addr-specs of To, Cc and Bcc, each once.
 	Recipients []string
+	// SMTPUTF8 tells that the header or an address holds characters beyond
+	// ASCII, so that the transfer needs that extension (RFC 6531).
+	SMTPUTF8 bool
 
 	root *node
 }
 
 // Compose makes a message of the draft. What a header can't hold is encoded,
 // never copied: control characters become blanks, so nothing that stands in a
-// Draft can add a field. The output is 7-bit, has CRLF line ends and no line
-// over 998 characters. Attachments are opened only by WriteTo, except those of
-// a message type, which must be looked through.
+// Draft can add a field. The output is 7-bit (but for headers where UTF8Headers
+// asks for more), has CRLF line ends and no line over 998 characters.
+// Attachments are opened only by WriteTo, except those of a message type, which
+// must be looked through, and for Sign and SignBody.
 //
-// The error is a [DraftError], or one of an attachment's Open or Read.
+// The error is a [DraftError], or one of an attachment's Open or Read, of Sign
+// or SignBody.
 func (d *Draft) Compose() (*Composed, error) {
 	d = d.quoted()
 	c := &Composed{MessageID: d.MessageID, From: d.From.Addr}
@@ -69,13 +75,37 @@ func (d *Draft) Compose() (*Composed, error) {
 		_, domain, _ := SplitAddr(d.From.Addr)
 		c.MessageID = newMessageID(domain)
 	}
-	root, err := d.body()
+	w, err := d.writer()
 	if err != nil {
 		return nil, err
 	}
-	root.header = append(d.header(c.MessageID), root.header...)
+	root, err := w.body()
+	if err != nil {
+		return nil, err
+	}
+	if d.SignBody != nil {
+		if root, err = w.signed(root); err != nil {
+			return nil, err
+		}
+	}
+	root.header = append(w.messageHeader(c.MessageID), root.header...)
 	c.root = root
+	c.SMTPUTF8 = !isASCII(root.header) || !asciiAddrs(append(c.Recipients, c.From))
+	if d.Sign != nil {
+		if err := c.sign(d.Sign); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
+}
+
+func asciiAddrs(list []string) bool {
+	for _, a := range list {
+		if !isASCII([]byte(a)) {
+			return false
+		}
+	}
+	return true
 }
 
 func newMessageID(domain string) string {
@@ -85,9 +115,9 @@ func newMessageID(domain string) string {
 	return strings.ToLower(rand.Text()) + "@" + domain
 }
 
-// header writes the message's own fields.
-func (d *Draft) header(id string) []byte {
-	var f folder
+// messageHeader writes the message's own fields.
+func (d *draftWriter) messageHeader(id string) []byte {
+	f := d.folder()
 	date := d.Date
 	if date.IsZero() {
 		date = time.Now()
@@ -202,6 +232,10 @@ func (d *Draft) quoted() *Draft {
 }
 
 func (d *Draft) check() error {
+	if d.MaxLineLength != 0 && (d.MaxLineLength < base64Lines || d.MaxLineLength > maxLine) {
+		return &DraftError{"MaxLineLength", fmt.Sprintf("%d is not between %d and %d", d.MaxLineLength, base64Lines, maxLine)}
+	}
+	checkAddr := func(field string, a Address) error { return checkAddr(field, a, d.UTF8Headers) }
 	if err := checkAddr("From", d.From); err != nil {
 		return err
 	}
@@ -243,8 +277,9 @@ func (d *Draft) check() error {
 }
 
 // checkAddr accepts what can stand in an envelope and between angle brackets
-// without meaning anything else there: "local@domain" in ASCII.
-func checkAddr(field string, a Address) error {
+// without meaning anything else there: "local@domain" in ASCII, or in UTF-8 where
+// the draft allows that.
+func checkAddr(field string, a Address, utf8Too bool) error {
 	bad := func(why string) error { return &DraftError{field, why + ": " + quoteShort(a.Addr)} }
 	local, domain, ok := SplitAddr(a.Addr)
 	switch {
@@ -255,8 +290,8 @@ func checkAddr(field string, a Address) error {
 	case !ok || local == "" || domain == "":
 		return bad("not of the form local@domain")
 	}
-	for i := 0; i < len(a.Addr); i++ {
-		if c := a.Addr[i]; c < ' ' || c >= 0x7f {
+	for _, r := range a.Addr {
+		if isControl(r) || r == utf8.RuneError || r >= 0x80 && !utf8Too {
 			return bad("character that an address can't have")
 		}
 	}
@@ -288,7 +323,7 @@ func validDomain(s string) bool {
 	}
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' && (!literal || c != ':') {
+		if c < 0x80 && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' && (!literal || c != ':') {
 			return false
 		}
 	}

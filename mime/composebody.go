@@ -22,10 +22,10 @@ type node struct {
 }
 
 // body builds the tree below the message header.
-func (d *Draft) body() (*node, error) {
+func (d *draftWriter) body() (*node, error) {
 	var inline, files []*node
 	for i, a := range d.Attachments {
-		n, err := attachmentNode(fmt.Sprintf("Attachments[%d]", i), a)
+		n, err := d.attachmentNode(fmt.Sprintf("Attachments[%d]", i), a)
 		if err != nil {
 			return nil, err
 		}
@@ -35,19 +35,27 @@ func (d *Draft) body() (*node, error) {
 			files = append(files, n)
 		}
 	}
+	text := d.Text
+	if text == "" && d.HTML != "" && d.TextFromHTML {
+		var b strings.Builder
+		if err := HTMLToText(strings.NewReader(d.HTML), &b); err != nil {
+			return nil, &DraftError{"HTML", err.Error()}
+		}
+		text = b.String()
+	}
 	var root *node
 	if d.HTML != "" {
-		root = textNode("text/html", d.HTML)
+		root = d.textNode("text/html", d.HTML)
 		if len(inline) > 0 { // RFC 2387: the root's type is a required parameter
 			root = container("multipart/related", append([]*node{root}, inline...), "type", "text/html")
 		}
 	}
-	if d.Text != "" || root == nil {
-		text := textNode("text/plain", d.Text)
+	if text != "" || root == nil {
+		plain := d.textNode("text/plain", text)
 		if root == nil {
-			root = text
+			root = plain
 		} else {
-			root = container("multipart/alternative", []*node{text, root})
+			root = container("multipart/alternative", []*node{plain, root})
 		}
 	}
 	if len(files) > 0 {
@@ -75,35 +83,41 @@ func container(typ string, children []*node, params ...string) *node {
 
 // textNode makes a body of text: as it is if it is short-lined ASCII, else
 // quoted-printable, or base64 where that is shorter by far.
-func textNode(typ, text string) *node {
+func (d *draftWriter) textNode(typ, text string) *node {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}
+	flowed := d.Flowed && typ == "text/plain"
+	if flowed {
+		text = encodeFlowed(text)
+	}
+	charset := "us-ascii"
+	if !isASCII([]byte(text)) {
+		text, charset = d.encode(text)
+	}
 	var f folder
 	f.field("Content-Type")
 	f.token(typ)
-	high, long, control := textShape(text)
-	if high == 0 {
-		f.glue("; charset=us-ascii")
-	} else {
-		f.glue("; charset=utf-8")
+	f.glue("; charset=" + charset)
+	if flowed {
+		f.glue("; format=flowed")
 	}
 	f.end()
 	f.field("Content-Transfer-Encoding")
 	n := &node{}
+	s := shapeOf(text, d.maxLine())
+	if !strings.HasPrefix(charset, "iso-2022-") {
+		s.control, s.escapes = s.control || s.escapes, false
+	}
 	switch {
-	case high == 0 && !long && !control:
+	case s.high == 0 && !s.long && !s.control && (!s.blanks || flowed):
 		f.token("7bit")
 		n.body = []byte(strings.ReplaceAll(text, "\n", "\r\n"))
-	case high > len(text)/3:
+	case s.high > len(text)/3 || s.escapes:
 		f.token("base64")
-		var b bytes.Buffer
-		w := newBase64Writer(&b)
-		_, _ = io.WriteString(w, strings.ReplaceAll(text, "\n", "\r\n")) // a Buffer does not fail
-		_ = w.Close()
-		n.body = b.Bytes()
+		n.body = base64Body([]byte(strings.ReplaceAll(text, "\n", "\r\n")))
 	default:
 		f.token("quoted-printable")
 		n.body = encodeQP(text)
@@ -113,34 +127,49 @@ func textNode(typ, text string) *node {
 	return n
 }
 
-// textShape tells how many bytes are above 127, whether a line is over
-// maxLine, and whether there are characters that 7bit can't carry or that
-// transports are known to change.
-func textShape(s string) (high int, long, control bool) {
+func base64Body(data []byte) []byte {
+	var b bytes.Buffer
+	w := newBase64Writer(&b)
+	_, _ = w.Write(data) // a Buffer does not fail
+	_ = w.Close()
+	return b.Bytes()
+}
+
+// A textShape tells what about a text decides on its encoding.
+type textShape struct {
+	high    int  // bytes above 127
+	long    bool // a line is over the limit
+	blanks  bool // a line ends in a blank, which gets lost on the way
+	escapes bool // there is an ESC, as in ISO-2022-JP
+	control bool // characters that 7bit can't carry or that transports change
+}
+
+func shapeOf(text string, limit int) (s textShape) {
 	line := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
+	for i := 0; i < len(text); i++ {
+		c := text[i]
 		switch {
 		case c == '\n':
-			// A blank at the end of a line gets lost on the way.
-			control = control || line > 0 && (s[i-1] == ' ' || s[i-1] == '\t')
+			s.blanks = s.blanks || line > 0 && (text[i-1] == ' ' || text[i-1] == '\t')
 			line = 0
 			continue
 		case c >= 0x80:
-			high++
+			s.high++
+		case c == 0x1b:
+			s.escapes = true
 		case c < ' ' && c != '\t' || c == 0x7f:
-			control = true
-		case line == 0 && c == 'F' && strings.HasPrefix(s[i:], "From "):
-			control = true // mbox stores would put a ">" before it
+			s.control = true
+		case line == 0 && c == 'F' && strings.HasPrefix(text[i:], "From "):
+			s.control = true // mbox stores would put a ">" before it
 		}
-		if line++; line > maxLine {
-			long = true
+		if line++; line > limit {
+			s.long = true
 		}
 	}
-	return high, long, control
+	return s
 }
 
-func attachmentNode(field string, a Attachment) (*node, error) {
+func (d *draftWriter) attachmentNode(field string, a Attachment) (*node, error) {
 	if a.Open == nil {
 		return nil, &DraftError{field + ".Open", "is nil"}
 	}

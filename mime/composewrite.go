@@ -13,13 +13,7 @@ var errNotSevenBit = errors.New("content changed after Compose: it is not 7-bit 
 // WriteTo writes the message, attachments streamed, and gives the number of
 // bytes. The error is one of w or of an attachment, which it names.
 func (c *Composed) WriteTo(w io.Writer) (int64, error) {
-	cw := &countWriter{w: w}
-	b := bufio.NewWriterSize(cw, 32<<10)
-	err := c.root.write(b)
-	if ferr := b.Flush(); err == nil {
-		err = ferr
-	}
-	return cw.n, err
+	return c.root.WriteTo(w)
 }
 
 type countWriter struct {

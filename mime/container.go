@@ -148,6 +148,9 @@ func (p *parser) child(part *Part) *Part {
 		n = prefix + "." + n
 	}
 	c := &Part{Path: n, Parent: part}
+	if part.Children == nil {
+		part.Children = make([]*Part, 0, 2)
+	}
 	part.Children = append(part.Children, c)
 	return c
 }
@@ -208,9 +211,17 @@ func (d *decodingReader) Read(b []byte) (int, error) {
 			}
 			return 0, io.EOF
 		}
-		if c := d.p.chunk(); c != nil {
+		c := d.p.chunk()
+		switch {
+		case d.dec == nil && c != nil:
+			d.out = c
+			continue
+		case d.dec == nil:
+			d.done = true
+			continue
+		case c != nil:
 			d.buf = d.dec.decode(d.buf[:0], c)
-		} else {
+		default:
 			d.buf = d.dec.finish(d.buf[:0])
 			d.done = true
 		}

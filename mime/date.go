@@ -30,15 +30,15 @@ func ParseDate(s string) (time.Time, bool) {
 	}
 	var d dateParts
 	d.day, d.month, d.year, d.hour, d.zone = -1, -1, -1, -1, noZone
-	for _, tok := range dateTokens(s) {
+	var buf [8]string
+	for _, tok := range dateTokens(buf[:0], s) {
 		d.take(tok)
 	}
 	return d.time()
 }
 
 // dateTokens cuts a date at blanks and commas, comments left out.
-func dateTokens(s string) []string {
-	var toks []string
+func dateTokens(toks []string, s string) []string {
 	for i := 0; i < len(s); {
 		switch c := s[i]; {
 		case c == '(':

@@ -50,6 +50,12 @@ const (
 	DefectQuotedPrintable DefectCode = "quoted-printable"
 	// DefectUUEncode: a broken uuencoded line or a missing end.
 	DefectUUEncode DefectCode = "uuencode"
+	// DefectYEnc: a yEnc file whose size or checksum is not what it says.
+	DefectYEnc DefectCode = "yenc"
+	// DefectTNEF: TNEF data that is torn or has a wrong checksum (MS-OXTNEF).
+	DefectTNEF DefectCode = "tnef"
+	// DefectRTF: compressed RTF in TNEF that is torn (MS-OXRTFCP).
+	DefectRTF DefectCode = "rtf"
 	// DefectCharset: the declared charset is unknown.
 	DefectCharset DefectCode = "charset"
 	// DefectUndecodable: bytes that the charset does not have; they became U+FFFD.

@@ -81,8 +81,13 @@ func (p *parser) describe(part *Part, defaultType string) {
 	if part.Name == "" {
 		part.Name = part.Params["name"]
 	}
-	if part.Name != "" && !isSafeName(part.Name) {
-		part.defect(DefectUnsafeName, part.Offset, quoteShort(part.Name))
+	part.checkName()
+}
+
+// checkName tells of a name that is no safe file name.
+func (p *Part) checkName() {
+	if p.Name != "" && !isSafeName(p.Name) {
+		p.defect(DefectUnsafeName, p.Offset, quoteShort(p.Name))
 	}
 }
 

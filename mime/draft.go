@@ -40,6 +40,48 @@ type Draft struct {
 	// AutoSubmitted is the value of Auto-Submitted (RFC 3834), e.g.
 	// "auto-replied"; "" omits the field.
 	AutoSubmitted string
+
+	// Charset is the charset of Text, HTML and encoded header words, by its IANA
+	// name; "" is UTF-8. What it can't say is written in UTF-8 all the same.
+	Charset string
+	// MaxLineLength bounds the lines of Text and HTML, in bytes without the line
+	// end: longer ones make a body quoted-printable or base64, whose lines have
+	// 76. 0 is 998, the most that RFC 5322 2.1.1 allows; less than 76 is refused.
+	MaxLineLength int
+	// Flowed writes Text as format=flowed (RFC 3676), so that readers can fit
+	// its paragraphs to their windows.
+	Flowed bool
+	// TextFromHTML makes a plain text of HTML where Text is empty, so that the
+	// message has both. See [HTMLToText].
+	TextFromHTML bool
+	// UTF8Headers writes headers as UTF-8 (RFC 6532) and takes addresses with
+	// such characters. The message then can only go to servers that offer
+	// SMTPUTF8 (RFC 6531): see [Composed.SMTPUTF8].
+	UTF8Headers bool
+
+	// SignBody, if set, makes the body multipart/signed (RFC 1847), for S/MIME
+	// or PGP. It is given the finished body part, its own header included, byte
+	// for byte as it will be sent, and returns the detached signature.
+	SignBody func(part io.WriterTo) (*Signature, error)
+	// Sign, if set, is given the finished message and returns header fields to
+	// be put before it, each with its CRLF, e.g. a DKIM-Signature (RFC 6376).
+	// Both functions are called once by Compose, which reads the attachments
+	// for them.
+	Sign func(message io.WriterTo) ([]byte, error)
+}
+
+// A Signature is what [Draft.SignBody] makes.
+type Signature struct {
+	// Protocol is the media type of the signature, e.g.
+	// "application/pkcs7-signature" (RFC 8551 3.5.3) or
+	// "application/pgp-signature" (RFC 3156 5).
+	Protocol string
+	// MicAlg names the digest, e.g. "sha-256" or "pgp-sha256".
+	MicAlg string
+	// Name is the file name of the signature, e.g. "smime.p7s"; "" for none.
+	Name string
+	// Data is the signature: binary for S/MIME, ASCII armour for PGP.
+	Data []byte
 }
 
 // An Attachment is a file of a Draft.

@@ -21,10 +21,20 @@ const (
 )
 
 // A folder writes one header field with folding white space (RFC 5322 2.2.3).
-// It emits ASCII only.
+// It emits ASCII only, unless it is told otherwise.
 type folder struct {
-	b   []byte
-	col int
+	b    []byte
+	col  int
+	set  *outCharset // of encoded words; nil for UTF-8
+	utf8 bool        // UTF-8 as it is (RFC 6532)
+}
+
+// plain reports whether s can be written as it is.
+func (f *folder) plain(s string) bool {
+	if !f.utf8 {
+		return plainText(s)
+	}
+	return !strings.Contains(s, "=?") && strings.IndexFunc(s, isControl) < 0 && utf8.ValidString(s)
 }
 
 // field begins a field.
@@ -52,37 +62,39 @@ func (f *folder) glue(s string) {
 
 func (f *folder) end() { f.b = append(f.b, "\r\n"...) }
 
-// text writes an unstructured value, encoded where needed (RFC 2047).
+// text writes an unstructured value, encoded where needed (RFC 2047). The plain
+// words at its start stay as they are, so that everyone sees "Re: ".
 func (f *folder) text(name, value string) {
 	f.field(name)
 	value = strings.TrimSpace(cleanText(value))
-	if chunks, ok := plainChunks(value); ok {
-		for _, c := range chunks { // a chunk brings its own blanks
-			f.token(c)
-		}
-	} else {
+	chunks, ok := f.chunks(value)
+	for _, c := range chunks { // a chunk brings its own blanks
+		f.token(c)
+		value = strings.TrimPrefix(value[len(c):], " ")
+	}
+	if !ok {
 		f.words(value)
 	}
 	f.end()
 }
 
-// plainChunks cuts a value that needs no encoding before its words: each chunk
-// but the first has lost one blank, which token puts back.
-func plainChunks(s string) ([]string, bool) {
-	if !plainText(s) {
-		return nil, false
-	}
-	var chunks []string
+// chunks cuts a value before its words: each chunk but the first has lost one
+// blank, which token puts back. ok is false if something is left that must be
+// encoded.
+func (f *folder) chunks(s string) (chunks []string, ok bool) {
+	all := f.plain(s)
 	for s != "" {
 		i := 0
 		for i < len(s) && s[i] == ' ' {
 			i++
 		}
+		lead := i
 		for i < len(s) && s[i] != ' ' {
 			i++
 		}
-		if i > maxLine-foldColumn {
-			return nil, false
+		// Blanks next to an encoded word are not safe, but for one.
+		if i > maxLine-foldColumn || !all && (lead > 0 || i == len(s) || !f.plain(s[:i]) || strings.HasPrefix(s[i:], "  ") || strings.Contains(s[:i], "=?")) {
+			return chunks, false
 		}
 		chunks = append(chunks, s[:i])
 		s = strings.TrimPrefix(s[i:], " ")
@@ -93,12 +105,23 @@ func plainChunks(s string) ([]string, bool) {
 // words writes text as encoded words, cut at characters, each as long as its
 // line has room.
 func (f *folder) words(s string) {
+	set := f.set
+	if set != nil {
+		if _, ok := set.encode(s); !ok {
+			set = nil
+		}
+	}
 	for s != "" {
 		room := min(maxEncodedWord, foldColumn-f.col-1)
 		if room < 30 && f.col > 1 {
 			room = maxEncodedWord
 		}
-		w, rest := encodeWord(s, max(room, 30))
+		var w, rest string
+		if set != nil {
+			w, rest = set.word(s, max(room, 30+len(set.name)))
+		} else {
+			w, rest = encodeWord(s, max(room, 30))
+		}
 		f.token(w)
 		s = rest
 	}
@@ -177,7 +200,7 @@ func cutRunes(s string, n int) int {
 func (f *folder) phrase(name string) {
 	name = strings.TrimSpace(cleanText(name))
 	switch {
-	case !plainText(name):
+	case !f.plain(name):
 		f.words(name)
 	case isAtoms(name) && len(name) <= maxQuotedPhrase:
 		f.token(name)

@@ -13,7 +13,7 @@ import (
 type printSink struct{ text *mime.TextDecoder }
 
 func (s *printSink) Begin(p *mime.Part) (io.Writer, error) {
-	if p.IsMultipart() || p.IsMessage() {
+	if p.IsContainer() {
 		return nil, nil
 	}
 	fmt.Printf("part %s: %s %q\n", p.Path, p.Type, mime.SafeName(p.Name))
@@ -84,7 +84,7 @@ func ExampleDraft_Compose() {
 	// Output:
 	// From: Ann <ann@example.com>
 	// To: =?utf-8?b?SsO2cmc=?= <joerg@example.com>
-	// Subject: =?utf-8?b?UmU6IEdyw7zDn2U=?=
+	// Subject: Re: =?utf-8?b?R3LDvMOfZQ==?=
 	// MIME-Version: 1.0
 	// Content-Type: text/plain; charset=us-ascii
 	// Content-Transfer-Encoding: 7bit

@@ -87,7 +87,11 @@ func (h Header) Addresses(name string) []Address {
 	for _, f := range h.fields {
 		if h.is(f, name) {
 			list, _ := parseAddresses(unfold(h.raw[f.value:f.end]), h.charset)
-			all = append(all, list...)
+			if all == nil {
+				all = list
+			} else {
+				all = append(all, list...)
+			}
 		}
 	}
 	return all

@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type bodies map[string]string
 
 func (b bodies) Begin(p *Part) (io.Writer, error) {
-	if p.IsMultipart() || p.IsMessage() {
+	if p.IsContainer() {
 		return nil, nil
 	}
 	return bodyWriter{b, p.Path}, nil

@@ -29,7 +29,15 @@ func Parse(r io.Reader, sink Sink, opts ...Option) (*Part, error) {
 	for _, o := range opts {
 		o(&c)
 	}
-	p := &parser{run: &run{sink: sink, limits: c.limits.withDefaults(), scratch: scratchPool.Get().(*scratch)}, blockReader: newBlockReader(r)}
+	all := new(struct { // one allocation for what lives as long as this call
+		run
+		parser
+		blockReader
+	})
+	p := &all.parser
+	all.run = run{sink: sink, limits: c.limits.withDefaults(), expand: c.expand, scratch: scratchPool.Get().(*scratch)}
+	p.run, p.blockReader = &all.run, &all.blockReader
+	p.blockReader.init(r)
 	defer p.scratch.release()
 	defer p.release()
 	root := &Part{}
@@ -47,6 +55,7 @@ func Parse(r io.Reader, sink Sink, opts ...Option) (*Part, error) {
 type run struct {
 	sink    Sink
 	limits  Limits
+	expand  bool
 	parts   int64
 	decoded int64
 	*scratch
@@ -54,9 +63,8 @@ type run struct {
 
 // scratch is memory that serves message after message.
 type scratch struct {
-	out    []byte // decoded block
-	head   []byte // header block
-	base64 []byte // base64 without line ends
+	out  []byte // decoded block
+	head []byte // header block
 }
 
 var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
@@ -65,7 +73,7 @@ var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
 const maxScratch = 4 * blockSize
 
 func (s *scratch) release() {
-	for _, b := range []*[]byte{&s.out, &s.head, &s.base64} {
+	for _, b := range []*[]byte{&s.out, &s.head} {
 		if cap(*b) > maxScratch {
 			*b = nil
 		}
@@ -117,11 +125,16 @@ func (p *parser) part(part *Part, depth int64, defaultType string) error {
 	if err != nil {
 		return err
 	}
+	part.tnef = p.expand && p.looksLikeTNEF(part)
 	w, err := p.beginPart(part)
 	if err != nil {
 		return err
 	}
 	switch {
+	case w == nil && part.tnef:
+		err = p.expandTNEF(part, depth)
+	case p.expand && holdsFiles(part):
+		err = p.textWithFiles(part, depth, w)
 	case w != nil:
 		err = p.leaf(part, w, nil)
 	case part.IsMultipart():
@@ -167,9 +180,6 @@ func (p *parser) leaf(part *Part, w io.Writer, head []byte) error {
 	var dec decoder
 	if !part.IsMultipart() { // RFC 2045 6.4: a multipart is never encoded
 		dec = newDecoder(part.Encoding)
-		if d, ok := dec.(*base64Decoder); ok {
-			d.scratch = p.base64
-		}
 	}
 	raw := head
 	for {
@@ -190,9 +200,6 @@ func (p *parser) leaf(part *Part, w io.Writer, head []byte) error {
 	}
 	if dec == nil {
 		return nil
-	}
-	if d, ok := dec.(*base64Decoder); ok {
-		p.base64 = d.scratch
 	}
 	p.out = dec.finish(p.out[:0])
 	if err := p.write(part, w, p.out); err != nil {

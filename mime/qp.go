@@ -5,8 +5,10 @@ import (
 	"slices"
 )
 
-// maxQPHold bounds what is held back at the end of a block.
-const maxQPHold = 4096
+// maxQPHold bounds what is held back at the end of a block: blanks, which are
+// dropped if the line ends after them (RFC 2045 6.7 (3)). A longer run of them
+// is kept as text.
+const maxQPHold = 64 << 10
 
 // A qpDecoder follows RFC 2045 6.7: blanks at a line's end go, soft line breaks
 // go, broken escapes and raw bytes stay.
@@ -16,9 +18,12 @@ type qpDecoder struct {
 }
 
 func (d *qpDecoder) decode(dst, src []byte) []byte {
-	if len(d.hold) > 0 {
-		src = append(d.hold, src...)
-		d.hold = nil
+	if n := len(d.hold); n > 0 {
+		d.hold = append(d.hold, src...)
+		if n < maxQPHold && len(bytes.Trim(src, " \t")) == 0 && d.hold[n-1] != '=' {
+			return dst // more blanks, whatever the pieces they come in
+		}
+		src, d.hold = d.hold, nil
 	}
 	dst = slices.Grow(dst, len(src))
 	for len(src) > 0 {

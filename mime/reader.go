@@ -26,12 +26,13 @@ var blockPool = sync.Pool{New: func() any { b := make([]byte, blockSize); return
 // A blockReader reads a message block by block and finds line ends and
 // delimiters in the block, without copying lines.
 type blockReader struct {
-	src  io.Reader
-	buf  []byte
-	r, w int
-	off  int64 // offset of buf[0] in the stream
-	err  error // what ended the stream, io.EOF mostly
-	cr   bool  // lines end in CR alone; it is made LF, so that offsets hold
+	src    io.Reader
+	buf    []byte
+	pooled *[]byte // buf's place in the pool
+	r, w   int
+	off    int64 // offset of buf[0] in the stream
+	err    error // what ended the stream, io.EOF mostly
+	cr     bool  // lines end in CR alone; it is made LF, so that offsets hold
 
 	bol    bool // buf[r] starts a line, and no line end before it is held back
 	bounds []string
@@ -48,7 +49,14 @@ type hit struct {
 }
 
 func newBlockReader(src io.Reader) *blockReader {
-	b := &blockReader{src: src, buf: *blockPool.Get().(*[]byte), bol: true}
+	b := new(blockReader)
+	b.init(src)
+	return b
+}
+
+func (b *blockReader) init(src io.Reader) {
+	pooled := blockPool.Get().(*[]byte)
+	*b = blockReader{src: src, pooled: pooled, buf: *pooled, bol: true}
 	for b.w < sniffSize && b.fill() {
 	}
 	head := b.buf[:b.w]
@@ -56,13 +64,11 @@ func newBlockReader(src io.Reader) *blockReader {
 		b.cr = true
 		crToLF(head)
 	}
-	return b
 }
 
 func (b *blockReader) release() {
-	buf := b.buf
 	b.buf = nil
-	blockPool.Put(&buf)
+	blockPool.Put(b.pooled)
 }
 
 func crToLF(p []byte) {
@@ -221,7 +227,7 @@ func (b *blockReader) chunk() []byte {
 			}
 			continue
 		}
-		i := bytes.Index(data[from:], delimiterStart)
+		i := indexDelimiter(data, from)
 		if i < 0 {
 			k := len(data)
 			if b.err == nil {
@@ -237,7 +243,6 @@ func (b *blockReader) chunk() []byte {
 			}
 			continue
 		}
-		i += from
 		h, n, more := b.match(data[i+1:])
 		if h.level < 0 && !more {
 			from = i + 1
@@ -264,7 +269,23 @@ func (b *blockReader) chunk() []byte {
 	}
 }
 
-var delimiterStart = []byte("\n--")
+// indexDelimiter finds the next line end, from where on it looks, that "--"
+// follows. It looks for the dash, which base64 does not have and text seldom.
+func indexDelimiter(data []byte, from int) int {
+	for i := from + 1; i < len(data); {
+		k := bytes.IndexByte(data[i:], '-')
+		if k < 0 {
+			return -1
+		}
+		i += k
+		if data[i-1] == '\n' && i+1 < len(data) && data[i+1] == '-' {
+			return i - 1
+		}
+		for i++; i < len(data) && data[i] == '-'; i++ { // lines of dashes
+		}
+	}
+	return -1
+}
 
 // holdBack is how much of data can't be the start of a delimiter with its line
 // end before it.

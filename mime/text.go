@@ -8,7 +8,6 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/htmlindex"
-	"golang.org/x/text/transform"
 )
 
 // A TextDecoder writes the UTF-8 form of text in any charset. It never fails
@@ -21,10 +20,10 @@ type TextDecoder struct {
 	declare string
 	known   bool
 	used    string
-	conv    io.WriteCloser // nil while the bytes are passed on as UTF-8
-	guess   bool           // may still turn to windows-1252
-	multi   bool           // a valid multi-byte sequence was seen
-	hold    []byte         // the start of a UTF-8 sequence
+	conv    *converter // nil while the bytes are passed on as UTF-8
+	guess   bool       // may still turn to windows-1252
+	multi   bool       // a valid multi-byte sequence was seen
+	hold    []byte     // the start of a UTF-8 sequence
 	begun   bool
 	lost    bool // U+FFFD was written
 	err     error
@@ -52,7 +51,7 @@ func charsetName(enc encoding.Encoding, declared string) string {
 }
 
 func (d *TextDecoder) convert(enc encoding.Encoding) {
-	d.conv = transform.NewWriter(lostWatcher{d}, enc.NewDecoder())
+	d.conv = &converter{w: lostWatcher{d}, t: enc.NewDecoder()}
 }
 
 // lostWatcher sits behind a conversion and sees what it could not convert.
@@ -73,9 +72,10 @@ func (d *TextDecoder) Write(p []byte) (int, error) {
 		return 0, d.err
 	}
 	if d.conv != nil {
-		n, err := d.conv.Write(p)
-		d.err = err
-		return n, err
+		if d.err = d.conv.write(p, false); d.err != nil {
+			return 0, d.err
+		}
+		return len(p), nil
 	}
 	if d.err = d.pass(p, false); d.err != nil {
 		return 0, d.err
@@ -117,8 +117,7 @@ func (d *TextDecoder) pass(p []byte, last bool) error {
 		if d.guess && !d.multi {
 			d.used = "windows-1252"
 			d.convert(charmap.Windows1252)
-			_, err := d.conv.Write(p)
-			return err
+			return d.conv.write(p, last)
 		}
 		d.lost = true
 		if _, err := d.w.Write(fffd); err != nil {
@@ -169,7 +168,7 @@ func (d *TextDecoder) Close() error {
 		d.err = d.pass(nil, true)
 	}
 	if d.conv != nil && d.err == nil {
-		d.err = d.conv.Close()
+		d.err = d.conv.write(nil, true)
 	}
 	return d.err
 }
