@@ -90,15 +90,30 @@ type Report struct {
 
 // Parse reads the decoded body of a message/delivery-status or
 // message/global-delivery-status part. It never fails; a body that is no
-// report gives a Report without recipients.
-func Parse(status []byte) *Report {
+// report gives a Report without recipients. A group is a recipient, as RFC 3464
+// 2.1 has it, even if the blank line before the next one was left out;
+// [Result.Report] has such recipients one by one.
+func Parse(status []byte) *Report { return parse(status, false) }
+
+// parse also takes groups apart that were run together.
+func parse(status []byte, apart bool) *Report {
 	r := &Report{}
 	seenMessage := false
 	groups := splitGroups(status)
 	if len(groups) == 0 {
 		r.defect(DefectEmpty, "")
 	}
-	for _, g := range groups {
+	for i := 0; i < len(groups); i++ {
+		g, rest := splitRecipient(groups[i])
+		if len(rest) > 0 {
+			r.defect(DefectGroup, "several recipients in one group")
+			if apart {
+				groups[i] = rest
+				i--
+			} else {
+				g = groups[i]
+			}
+		}
 		h := mime.ParseHeader(g)
 		if h.Len() == 0 {
 			continue
@@ -180,6 +195,34 @@ func splitGroups(b []byte) [][]byte {
 	}
 	cut(len(b))
 	return groups
+}
+
+// splitRecipient cuts a group that names a second final recipient before the
+// first field of that one.
+func splitRecipient(g []byte) (first, rest []byte) {
+	names := [...]string{"final-recipient:", "original-recipient:", "action:", "status:"}
+	var seen [len(names)]bool
+	cut, off := -1, 0
+	for off < len(g) {
+		end := len(g)
+		if i := bytes.IndexByte(g[off:], '\n'); i >= 0 {
+			end = off + i + 1
+		}
+		for i, name := range names {
+			if end-off < len(name) || !strings.EqualFold(string(g[off:off+len(name)]), name) {
+				continue
+			}
+			if seen[i] && cut < 0 {
+				cut = off
+			}
+			if seen[i] && i == 0 {
+				return g[:cut], g[cut:]
+			}
+			seen[i] = true
+		}
+		off = end
+	}
+	return g, nil
 }
 
 func isRecipientGroup(h mime.Header) bool {

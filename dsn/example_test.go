@@ -53,3 +53,37 @@ Diagnostic-Code: smtp; 550 no such user
 	}
 	// Output: ann@example.com failed 5.1.1 550 no such user
 }
+
+func ExampleDetect() {
+	bounce := `Return-Path: <>
+From: MAILER-DAEMON@mx.example
+To: sam@sender.example
+Subject: failure notice
+
+Hi. This is the mail program at mx.example.
+I'm afraid I wasn't able to deliver your message to the following addresses.
+
+<ann@example.com>:
+Remote host said: 552 mailbox full
+
+--- Below this line is a copy of the message.
+
+Received: from desk by mx.example; Fri, 2 Jan 2026 03:04:05 +0000
+From: sam@sender.example
+Message-ID: <minutes@sender.example>
+
+Hello
+`
+	r, err := dsn.Detect(strings.NewReader(bounce))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, o := range r.Outcomes {
+		fmt.Println(r.Kind, o.Recipient, o.Reason, o.Hard, o.Status, o.Status.DetailText())
+	}
+	fmt.Println(r.Confidence, r.Matches("minutes@sender.example", ""))
+	// Output:
+	// bounce ann@example.com mailbox-full false 5.2.2 the mailbox is full
+	// high true
+}

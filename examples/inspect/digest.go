@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/maildriver/maildriver/dsn"
 	"github.com/maildriver/maildriver/mime"
 )
 
@@ -19,11 +20,12 @@ const maxKept = 1 << 20
 type collector struct {
 	digests map[*mime.Part]*digest
 	kept    map[string][]byte // first body of each message/* leaf
+	report  dsn.Collector
 }
 
 func (c *collector) Begin(p *mime.Part) (io.Writer, error) {
 	if p.IsMultipart() || p.IsMessage() {
-		return nil, nil // descend
+		return c.report.Tap(p, nil), nil // descend
 	}
 	d := &digest{raw: sha256.New(), lf: newLFHash(), keep: strings.HasPrefix(p.Type, "message/")}
 	if strings.HasPrefix(p.Type, "text/") || strings.HasPrefix(p.Type, "message/") {
@@ -31,7 +33,7 @@ func (c *collector) Begin(p *mime.Part) (io.Writer, error) {
 		d.decoder = mime.NewTextDecoder(d.text, p.Charset)
 	}
 	c.digests[p] = d
-	return d, nil
+	return c.report.Tap(p, d), nil
 }
 
 func (c *collector) End(p *mime.Part) error {

@@ -80,6 +80,7 @@ func inspect(r io.Reader) (*facts, error) {
 	if s := dsn.StatusPart(root); s != nil {
 		f.status(dsn.Parse(c.digests[s].kept.Bytes()))
 	}
+	f.outcomes(c.report.Result(root))
 	return f, err
 }
 

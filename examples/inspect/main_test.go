@@ -65,7 +65,7 @@ func TestInspect(t *testing.T) {
 			Structure string
 			Leaves    []leaf
 			DSN       statusFacts
-			Bounces   []struct{ Recipient, Status string }
+			Bounces   []bounce
 		}
 		Error string
 	}
@@ -85,7 +85,7 @@ func TestInspect(t *testing.T) {
 	assert.Equal(t, h.sum(), f.Leaves[0].TextSHA256)
 	require.Len(t, f.DSN.Recipients, 1)
 	assert.Equal(t, "5.1.1", *f.DSN.Recipients[0].Status)
-	assert.Equal(t, "nobody@example.com", f.Bounces[0].Recipient)
+	assert.Equal(t, []bounce{{"nobody@example.com", "5.1.1", true, "user-unknown"}}, f.Bounces)
 
 	line.Error = ""
 	require.NoError(t, json.Unmarshal([]byte(lines[1]), &line))

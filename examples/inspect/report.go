@@ -43,6 +43,7 @@ type bounce struct {
 	Recipient string `json:"recipient"`
 	Status    string `json:"status"`
 	Hard      bool   `json:"hard"`
+	Reason    string `json:"reason"`
 }
 
 // status fills in what a delivery report says.
@@ -64,9 +65,21 @@ func (f *facts) status(r *dsn.Report) {
 			rf.Diagnostic = &diagnostic{rc.Diagnostic.Type, rc.Diagnostic.Text}
 		}
 		f.DSN.Recipients = append(f.DSN.Recipients, rf)
-		if rc.Action == dsn.ActionFailed {
-			f.Bounces = append(f.Bounces, bounce{rc.FinalRecipient.Addr(), rc.Status, len(rc.Status) > 0 && rc.Status[0] == '5'})
+	}
+}
+
+// outcomes lists what became of another message by this one: deliveries that
+// failed, were late or succeeded, and complaints.
+func (f *facts) outcomes(r *dsn.Result) {
+	for _, o := range r.Outcomes {
+		b := bounce{o.Recipient, o.Status.String(), o.Hard, string(o.Reason)}
+		if o.StatusDerived {
+			b.Status = ""
 		}
+		if o.Action == dsn.ActionDelivered {
+			b.Reason = o.Action
+		}
+		f.Bounces = append(f.Bounces, b)
 	}
 }
 
