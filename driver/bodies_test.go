@@ -49,7 +49,7 @@ func TestBodiesAreChosenAsMailClientsDo(t *testing.T) {
 		{"several text parts", "Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b\n\ntwo\n--b--\n", want{"one", "", "text.txt"}},
 		{"HTML after text is no alternative", "Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b\nContent-Type: text/html\n\n<p>\n--b--\n", want{"one", "", "text.html"}},
 		{"a list's footer", "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/html\n\n<p>\n--b\n\nfooter\n--b--\n", want{"", "<p>", "text.txt"}},
-		{"named single part", "Content-Type: text/html; name=mail.html\n\n<p>x", want{"", "<p>x", ""}},
+		{"a named part is a file", "Content-Type: text/html; name=mail.html\n\n<p>x", want{"", "", "mail.html"}},
 		{"single part offered as a file", "Content-Disposition: attachment; filename=a.txt\n\nx", want{"", "", "a.txt"}},
 		{"an invitation", "Content-Type: multipart/alternative; boundary=b\n\n--b\n\none\n--b\nContent-Type: text/calendar; method=REQUEST\n\nBEGIN:VCALENDAR\n--b--\n", want{"one", "", "text.ics"}},
 		{"AMP", "Content-Type: multipart/alternative; boundary=b\n\n--b\n\none\n--b\nContent-Type: text/x-amp-html\n\n<html amp4email>\n--b\nContent-Type: text/html\n\n<p>\n--b--\n", want{"one", "<p>", "text.html"}},

@@ -48,6 +48,7 @@ type builder struct {
 	html     *bodyWriter
 	textPart *mime.Part
 	htmlPart *mime.Part
+	report   dsn.Collector
 }
 
 // An openPart has what must be done when a part ends.
@@ -62,6 +63,14 @@ func newBuilder(set *InboundSettings, files fileMaker, ev *Event) *builder {
 
 // Begin implements mime.Sink.
 func (b *builder) Begin(p *mime.Part) (io.Writer, error) {
+	w, err := b.begin(p)
+	if err != nil {
+		return nil, err
+	}
+	return b.report.Tap(p, w), nil
+}
+
+func (b *builder) begin(p *mime.Part) (io.Writer, error) {
 	o := &openPart{part: p}
 	b.open = append(b.open, o)
 	if p.Parent == nil {
@@ -171,9 +180,8 @@ func (b *builder) beginLeaf(o *openPart) (io.Writer, error) {
 
 // isBody decides whether a text part is the body: the first of its kind, not
 // offered as a file, and the HTML one alone or as an alternative to the plain.
-// A mail that is one text part is its body whatever name that bears.
 func (b *builder) isBody(p *mime.Part) bool {
-	if p.Name != "" && p.Parent != nil || p.Disposition == "attachment" || p.Virtual && !ofTNEF(p) {
+	if p.Name != "" || p.Disposition == "attachment" || p.Virtual && !ofTNEF(p) {
 		return false
 	}
 	mine, other := b.textPart, b.htmlPart
@@ -327,6 +335,7 @@ func (b *builder) finish(root *mime.Part) error {
 		ev.DSNContent = strings.ToValidUTF8(string(status), "\uFFFD")
 		ev.DSN = dsn.Parse(status)
 	}
+	ev.Report = b.report.Result(root)
 	return b.finishOriginal()
 }
 

@@ -25,6 +25,7 @@ var scenarios = []scenario{
 	{"attachments", []string{"att", "plain", "att"}, nil},
 	{"raw files are deleted", []string{"att", "plain"}, func(w *simWorld) { w.set.DeleteProcessed = true }},
 	{"refused and panicking", []string{"refuse", "att", "panic-att", "plain"}, nil},
+	{"three refusals in a row end the session", []string{"refuse", "refuse", "refuse", "att", "plain"}, nil},
 	{"rejected and unparsable", []string{"reject", "broken", "att-reject", "plain"}, nil},
 	{"loopback", []string{"loop", "loop-att", "plain", "loop"}, loopbackOn},
 	{"left on the server", []string{"att", "reject", "plain"}, func(w *simWorld) { w.set.LeaveOnServer = true }},
@@ -67,7 +68,7 @@ var exhaustive = os.Getenv("MAILDRIVER_EXHAUSTIVE") != ""
 func seedsPerPoint() uint64 {
 	switch {
 	case exhaustive:
-		return 40
+		return 16
 	case testing.Short():
 		return 1
 	}

@@ -82,6 +82,12 @@ type Event struct {
 	// DSNContent is its message/delivery-status part as it was written.
 	DSN        *dsn.Report
 	DSNContent string
+	// Report tells what sort of automatic message the mail is, if any: a
+	// bounce in the standard form or any other, a receipt, a complaint, an
+	// automatic reply, list mail; with what became of which recipient and the
+	// hints of the header (RFC 3834). Anyone can forge one: see
+	// [dsn.Result.Matches]. It is nil only in events that a host makes.
+	Report *dsn.Result
 }
 
 // A File is one file of an [Event] in the incoming directory. Its own name

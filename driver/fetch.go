@@ -133,6 +133,8 @@ type feeder struct {
 	group []*prepared
 	bytes int
 	files spool.Group // those of the group, on their way to the disk
+
+	copyBuf []byte
 }
 
 func (f *feeder) keepAlive(ctx context.Context) {
@@ -337,7 +339,10 @@ func (f *feeder) save(r io.Reader) (fetched, error) {
 		return fetched{}, spoolError("create", f.src.Protocol, err)
 	}
 	h := newHeaderHash()
-	n, err := io.Copy(raw, io.TeeReader(io.LimitReader(r, max(f.set.MaxMessageBytes, f.set.MaxMessageBytes+1)), h))
+	if f.copyBuf == nil {
+		f.copyBuf = make([]byte, 32<<10)
+	}
+	n, err := io.CopyBuffer(raw, io.TeeReader(io.LimitReader(r, max(f.set.MaxMessageBytes, f.set.MaxMessageBytes+1)), h), f.copyBuf)
 	if err == nil && n > f.set.MaxMessageBytes {
 		_ = raw.Abort()
 		err = f.tooBig()

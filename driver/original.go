@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -73,7 +74,7 @@ type lineEnds struct {
 }
 
 func (l *lineEnds) convert(p []byte) []byte {
-	l.buf = l.buf[:0]
+	l.buf = slices.Grow(l.buf[:0], len(p)+1)
 	for len(p) > 0 {
 		if l.cr {
 			if p[0] != '\n' {
@@ -83,7 +84,8 @@ func (l *lineEnds) convert(p []byte) []byte {
 		}
 		i := bytes.IndexByte(p, '\r')
 		if i < 0 {
-			return append(l.buf, p...)
+			l.buf = append(l.buf, p...)
+			break
 		}
 		l.buf = append(l.buf, p[:i]...)
 		l.cr = true

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/maildriver/maildriver/dsn"
 	"github.com/maildriver/maildriver/mime"
 )
 
@@ -109,8 +110,12 @@ func (ev *Event) MayAutoReply() error {
 	case ev.DSN != nil, ev.Message != nil && isNullSender(ev.Message.Header),
 		strings.HasPrefix(ev.SenderAddress, "mailer-daemon@"):
 		return ErrNotification
-	case ev.AutoSubmitted != "" && ev.AutoSubmitted != "no":
+	case ev.Report != nil && (ev.Report.IsReport() || ev.Report.Kind == dsn.KindDisposition || ev.Report.Kind == dsn.KindComplaint):
+		return ErrNotification
+	case ev.AutoSubmitted != "" && ev.AutoSubmitted != "no", ev.Report != nil && ev.Report.Hints.Automatic:
 		return ErrAutoSubmitted
+	case ev.Report != nil && (ev.Report.Hints.List || ev.Report.Hints.Bulk):
+		return ErrMailingList
 	case ev.ListID != "", ev.Precedence == "bulk", ev.Precedence == "list", ev.Precedence == "junk":
 		return ErrMailingList
 	case ev.SenderAddress == strings.ToLower(ev.Receiver.Addr):

@@ -148,7 +148,7 @@ func (w *worker) delivered(p *prepared) error {
 // exempt reports whether loopback detection leaves the mail alone: one
 // MAILER-DAEMON sends many unrelated notifications.
 func (w *worker) exempt(ev *Event) bool {
-	return ev.DSN != nil || ev.SenderAddress == "" || isNullSender(ev.Message.Header)
+	return ev.DSN != nil || ev.Report != nil && ev.Report.IsReport() || ev.SenderAddress == "" || isNullSender(ev.Message.Header)
 }
 
 func (w *worker) take(ctx context.Context, p *prepared) error {

@@ -10,9 +10,10 @@ import (
 //
 // Implementations must be safe for concurrent use. Durability is that of a plain disk: the bytes of a file are on disk
 // after File.Sync, a name (made, renamed or removed) is on disk after Dir.Sync of its directory, and anything not
-// synced may be there or not after a power cut, in any combination.
+// synced may be there or not after a power cut, in any combination, except that of a renamed file the old name does not go
+// before the new one is there, as long as neither directory is synced.
 type FS interface {
-	// MkdirAll makes path and its missing parents with mode 0700. Whatever is there already is left as it is, also if it
+	// MkdirAll makes path and its missing parents with mode 0700, durably. Whatever is there already is left as it is, also if it
 	// is no directory: OpenDir says so.
 	MkdirAll(path string) error
 	// OpenDir opens an existing directory after checking it: no symbolic link (ErrSymlink), a directory

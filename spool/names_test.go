@@ -14,7 +14,7 @@ import (
 func goldenSpool(t *testing.T, opts ...Option) (*Spool, *Service) {
 	s := newSpool(t, tempRoot(t), append(opts, WithNow(func() time.Time { return time.Unix(0x66a1b2c3, 5) }))...)
 	s.pid, s.elapsed = 0x1a2b, func() uint64 { return 0xff }
-	return s, &Service{pid: s.pid, driver: 3, handle: 0x1f, created: 0x66a1b2c3, state: sessionOpen, names: map[string]struct{}{}}
+	return s, &Service{pid: s.pid, driver: 3, handle: 0x1f, created: 0x66a1b2c3, state: sessionOpen, names: map[string]bool{}}
 }
 
 func TestNamesAreTheDocumentedOnes(t *testing.T) {

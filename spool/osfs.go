@@ -19,7 +19,27 @@ func (osFS) MkdirAll(path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil // whatever it is, OpenDir says what is wrong with it
 	}
-	return os.MkdirAll(path, 0o700)
+	var parents []string // that get a new entry
+	for p := filepath.Dir(path); ; p = filepath.Dir(p) {
+		parents = append(parents, p)
+		if _, err := os.Lstat(p); err == nil || p == filepath.Dir(p) {
+			break
+		}
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		f, err := os.Open(p)
+		if err != nil {
+			continue // one may make entries where one may not read
+		}
+		err = syncDir(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (osFS) OpenDir(path string) (Dir, error) {

@@ -211,6 +211,8 @@ func (o *Out) rename() error {
 	}
 	if err != nil {
 		_ = o.remove()
+	} else if o.svc != nil {
+		o.svc.named(o.name)
 	}
 	o.done, o.err = true, err
 	return err

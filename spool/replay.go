@@ -26,6 +26,8 @@ type idsFile struct {
 	br   *bufio.Reader
 	// bad gets every line that is not intact, newline included; nil drops them.
 	bad func(raw []byte) error
+	// good gets every intact line, newline and the header included; may be nil.
+	good func(raw []byte) error
 	// damaged: an intact line follows a bad one, so this is not merely a write that was cut short.
 	bads    int
 	damaged bool
@@ -51,6 +53,9 @@ func (r *idsFile) each(fn func(line) error) error {
 			case ok && whole && got.normal() != r.id:
 				return &IdentityError{Path: r.path, Want: r.id, Got: got.normal()}
 			case ok && whole:
+				if err := r.isGood(raw); err != nil {
+					return err
+				}
 				continue
 			}
 			if err := r.isBad(raw); err != nil {
@@ -71,10 +76,20 @@ func (r *idsFile) each(fn func(line) error) error {
 		if r.bads > 0 {
 			r.damaged = true
 		}
+		if err := r.isGood(raw); err != nil {
+			return err
+		}
 		if err := fn(l); err != nil {
 			return err
 		}
 	}
+}
+
+func (r *idsFile) isGood(raw []byte) error {
+	if r.good == nil {
+		return nil
+	}
+	return r.good(raw)
 }
 
 func (r *idsFile) isBad(raw []byte) error {
@@ -283,24 +298,16 @@ func (m *Mailbox) recover() (removed []string, err error) {
 		return nil, err
 	}
 	m.done.finish()
-	// Merging first makes durable what the steps after it rely on: what was read from Current may never have reached the
-	// disk, and only a new file can be synced with certainty.
-	if !m.empty() && (current || len(m.warnings) > 0) {
-		if err := m.writePrevious(nil, m.open); err != nil {
+	damaged := len(m.warnings) > 0
+	// What was read from Current may never have reached the disk, and only a new file can be synced with certainty. Without
+	// this a power cut could leave less of Current than was merged, and its last lines would then undo what Previous says.
+	if current {
+		if err := m.fixCurrent(); err != nil {
 			return nil, err
 		}
-		if current {
-			// Before anything is done that relies on what was merged: the end of Current may be in memory only, and what
-			// a power cut leaves of it would be taken for news.
-			if err := m.removeIDs(m.currentName()); err != nil {
-				return nil, err
-			}
-			if err := m.dir.Sync(); err != nil {
-				return nil, fileError("sync", m.dir, m.currentName(), err)
-			}
-			current = false
-		}
 	}
+	// Current is merged last: it knows best which files and sessions are still to be seen to, and a crash on the way must
+	// find all of that again.
 	m.finishDisposals()
 	if removed, err = m.sweepSessions(); err != nil {
 		return removed, err
@@ -317,15 +324,42 @@ func (m *Mailbox) recover() (removed []string, err error) {
 			return removed, err
 		}
 		m.prev = false
+	} else if !m.empty() && (current || damaged) {
+		if err := m.writePrevious(nil, m.open); err != nil {
+			return removed, err
+		}
 	}
 	if current {
-		// Last when nothing was merged: until here it names the sessions to sweep.
 		if err := m.removeIDs(m.currentName()); err != nil {
 			return removed, err
 		}
 	}
 	m.compact()
 	return removed, nil
+}
+
+// fixCurrent replaces Current by a copy of its intact lines that is certainly on disk.
+func (m *Mailbox) fixCurrent() error {
+	name := m.currentName()
+	f, err := m.openIDs(name)
+	if f == nil {
+		return err
+	}
+	defer f.Close()
+	w, err := m.s.beginReplace(m.dir, name)
+	if err != nil {
+		return err
+	}
+	defer w.abort()
+	r := m.reader(name, f)
+	r.good = func(raw []byte) error {
+		_, err := w.Write(raw)
+		return err
+	}
+	if err := r.each(func(line) error { return nil }); err != nil {
+		return readError(m.dir, name, err)
+	}
+	return w.commit()
 }
 
 func (m *Mailbox) empty() bool { return len(m.changed) == 0 && len(m.done.list) == 0 }

@@ -20,7 +20,8 @@ type Service struct {
 	mu      sync.Mutex
 	created uint64
 	state   sessionState
-	names   map[string]struct{} // final names made in incoming in this session
+	names   map[string]bool // final names made in incoming in this session; true once a file has it
+	removed bool            // some were removed again, and that is perhaps not on disk
 }
 
 type sessionState uint8
@@ -62,7 +63,7 @@ func (v *Service) reserve(name string) error {
 	if v.state != sessionOpen {
 		return fmt.Errorf("spool: create %s: %w", quoted(name), ErrNoSession)
 	}
-	v.names[name] = struct{}{}
+	v.names[name] = false
 	return nil
 }
 
@@ -70,17 +71,30 @@ func (v *Service) release(name string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.names, name)
+	v.removed = true
 }
 
-// end closes the session and gives the names made in it.
-func (v *Service) end() []string {
+// named notes that the file has its final name.
+func (v *Service) named(name string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, ok := v.names[name]; ok {
+		v.names[name] = true
+	}
+}
+
+// end closes the session and gives the names made in it, temporary or final, and whether others were removed.
+func (v *Service) end() (list []string, removed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.state = sessionEnded
-	list := make([]string, 0, len(v.names))
-	for n := range v.names {
+	list = make([]string, 0, len(v.names))
+	for n, final := range v.names {
+		if !final {
+			list = append(list, n+partSuffix) // and perhaps the final one, if the renaming was cut short
+		}
 		list = append(list, n)
 	}
 	v.names = nil
-	return list
+	return list, v.removed
 }

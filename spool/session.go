@@ -36,7 +36,7 @@ func (m *Mailbox) Begin(svc *Service) error {
 			return err
 		}
 		if ok {
-			svc.state, svc.names = sessionOpen, map[string]struct{}{}
+			svc.state, svc.names = sessionOpen, map[string]bool{}
 			m.svc = svc
 			return nil
 		}
@@ -354,10 +354,9 @@ func (m *Mailbox) abandon() error {
 // sweepOwn ends the service's session and removes what it made and no record names, and what records gave up.
 func (m *Mailbox) sweepOwn() error {
 	var names []string
+	removed := false
 	if m.svc != nil {
-		for _, n := range m.svc.end() {
-			names = append(names, n+partSuffix, n)
-		}
+		names, removed = m.svc.end()
 		m.svc = nil
 	}
 	for n := range m.dropped {
@@ -367,10 +366,10 @@ func (m *Mailbox) sweepOwn() error {
 		// What the failed write said may be on disk and name these files; the next Lock knows.
 		return m.poison
 	}
-	if len(names) == 0 {
-		return nil
-	}
 	_, err := m.removeUnnamed(names)
+	if err == nil && removed {
+		err = m.s.SyncDir(Incoming)
+	}
 	return err
 }
 
@@ -381,10 +380,12 @@ func (m *Mailbox) removeUnnamed(names []string) (removed []string, err error) {
 		return nil, err
 	}
 	named := m.named()
+	rubbish := false
 	for _, n := range names {
 		if named[n] {
 			continue
 		}
+		rubbish = true
 		switch err := in.Remove(n); {
 		case err == nil:
 			removed = append(removed, filepath.Join(in.Path(), n))
@@ -393,9 +394,11 @@ func (m *Mailbox) removeUnnamed(names []string) (removed []string, err error) {
 		}
 	}
 	clear(m.dropped)
-	if len(removed) == 0 {
+	if !rubbish {
 		return nil, nil
 	}
+	// Also when all were gone: somebody removed them without a sync, and the session that leads to them is about to be
+	// forgotten.
 	return removed, m.s.SyncDir(Incoming)
 }
 

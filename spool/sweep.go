@@ -390,7 +390,7 @@ func temporary(k Kind, name string) bool {
 		return strings.HasSuffix(name, reasonSuffix+partSuffix)
 	case k == IDs || k == Root:
 		return strings.HasPrefix(name, "Lock_") && strings.HasSuffix(name, ".lock") ||
-			strings.HasPrefix(name, "Previous_") && strings.HasSuffix(name, ".ids"+partSuffix) ||
+			strings.HasSuffix(name, ".ids"+partSuffix) && (strings.HasPrefix(name, "Previous_") || strings.HasPrefix(name, "Current_")) ||
 			strings.HasPrefix(name, loopbackFile) && (strings.HasSuffix(name, partSuffix) || strings.HasSuffix(name, ".lock"))
 	}
 	return false
