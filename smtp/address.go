@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
 )
 
 // Longest parts of an address. RFC 5321 section 4.5.3.1.1 promises 64 octets
@@ -15,33 +19,73 @@ const (
 	maxDomain    = 255
 )
 
-// encodePath gives addr as it stands between the angle brackets of MAIL and
-// RCPT. It is the one door by which addresses enter a command: what it returns
-// is printable ASCII without a bare ">" or space, so that no address can
-// become a second command or parameter (A12, A13). A local part that RFC 5321
-// wants quoted, such as "a..b", is quoted (A15).
-func encodePath(addr string) (string, error) {
-	at := strings.LastIndexByte(addr, '@')
-	if at < 0 {
-		return "", errors.New("there is no @")
+// A mailbox is an address, checked. Both forms can go into a command as they
+// are.
+type mailbox struct {
+	text  string // as given
+	ascii string // the same, or with the domain in its ASCII form; "" if the local part is beyond ASCII
+}
+
+// form gives the mailbox for a message that goes with SMTPUTF8 or without.
+func (m mailbox) form(international bool) string {
+	if international {
+		return m.text
 	}
-	local, domain := addr[:at], addr[at+1:]
-	for i := range len(addr) {
-		switch c := addr[i]; {
-		case c < ' ' || c == 0x7f:
-			return "", fmt.Errorf("control character at byte %d", i)
-		case c >= 0x80:
-			return "", &ExtensionError{"SMTPUTF8", "an address beyond ASCII"}
+	return m.ascii
+}
+
+// encodePath makes addr what stands between the angle brackets of MAIL and
+// RCPT. It is the one door by which addresses enter a command: what it returns
+// has no control character, no bare ">" and no bare space, so that no address
+// can become a second command or parameter (A12, A13). A local part that RFC
+// 5321 wants quoted, such as "a..b", is quoted (A15). A domain beyond ASCII has
+// an ASCII form for servers without SMTPUTF8 (RFC 5891), a local part has none.
+func encodePath(addr string) (mailbox, error) {
+	if !utf8.ValidString(addr) {
+		return mailbox{}, errors.New("not UTF-8")
+	}
+	for i, r := range addr {
+		// Of what is no ASCII only what can be seen: no controls, line or
+		// paragraph separators, marks that turn the direction, or spaces.
+		if r < ' ' || r == 0x7f {
+			return mailbox{}, fmt.Errorf("control character at byte %d", i)
+		}
+		if r >= 0x80 && (!unicode.IsGraphic(r) || unicode.IsSpace(r)) {
+			return mailbox{}, fmt.Errorf("character %U at byte %d", r, i)
 		}
 	}
-	local, err := encodeLocal(local)
+	at := strings.LastIndexByte(addr, '@')
+	if at < 0 {
+		return mailbox{}, errors.New("there is no @")
+	}
+	local, err := encodeLocal(addr[:at])
 	if err != nil {
-		return "", err
+		return mailbox{}, err
 	}
-	if err := checkDomain(domain); err != nil {
-		return "", err
+	domain := addr[at+1:]
+	plain := domain
+	if !isASCII(domain) {
+		if plain, err = idna.Lookup.ToASCII(domain); err != nil {
+			return mailbox{}, fmt.Errorf("not a domain name: %w", err)
+		}
 	}
-	return local + "@" + domain, nil
+	if err := checkDomain(plain); err != nil {
+		return mailbox{}, err
+	}
+	m := mailbox{text: local + "@" + domain}
+	if isASCII(local) {
+		m.ascii = local + "@" + plain
+	}
+	return m, nil
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func encodeLocal(s string) (string, error) {
@@ -54,7 +98,7 @@ func encodeLocal(s string) (string, error) {
 		return s, checkQuoted(s)
 	}
 	for i := range len(s) {
-		if s[i] != '.' && !isAtext(s[i]) {
+		if s[i] < 0x80 && s[i] != '.' && !isAtext(s[i]) {
 			return "", fmt.Errorf("%q is not allowed before the @ without quotes", s[i])
 		}
 	}
@@ -68,8 +112,8 @@ func isAtext(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || digit(c) || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
 
-// checkQuoted checks a Quoted-string of printable ASCII (RFC 5321 section
-// 4.1.2).
+// checkQuoted checks a Quoted-string without control characters (RFC 5321
+// section 4.1.2, RFC 6531 section 3.3).
 func checkQuoted(s string) error {
 	if len(s) < 2 || s[len(s)-1] != '"' {
 		return errors.New("the quote before the @ is not closed")

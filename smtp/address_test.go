@@ -1,9 +1,10 @@
 package smtp
 
 import (
-	"errors"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -11,7 +12,7 @@ import (
 	"github.com/maildriver/maildriver/driver"
 )
 
-var addresses = []struct{ in, want, bad string }{
+var addresses = []struct{ in, want, ascii, bad string }{
 	{in: "a@example.com", want: "a@example.com"},
 	{in: "a.b+c=d@ex-ample.co_m", want: "a.b+c=d@ex-ample.co_m"},
 	{in: "a@[192.0.2.1]", want: "a@[192.0.2.1]"},
@@ -46,9 +47,18 @@ var addresses = []struct{ in, want, bad string }{
 	{in: "a\x00@example.com", bad: "control character"},
 	{in: "a\x7f@example.com", bad: "control character"},
 	{in: "a@example.com\n", bad: "control character"},
-	{in: "a嘍嘊RCPT TO:<v@x>@example.com", bad: "SMTPUTF8"}, // U+560D U+560A: CR LF when cut to bytes
-	{in: "δοκιμή@example.com", bad: "SMTPUTF8"},
-	{in: "a@exämple.com", bad: "SMTPUTF8"},
+	{in: "a嘍嘊RCPT TO:<v@x>@example.com", bad: "without quotes"}, // U+560D U+560A: CR LF when cut to bytes
+	{in: "a\u0085@example.com", bad: "U+0085"},
+	{in: "a\u2028@example.com", bad: "U+2028"},
+	{in: "a\u202e@example.com", bad: "U+202E"},
+	{in: "a\u00a0b@example.com", bad: "U+00A0"},
+	{in: "\xff@example.com", bad: "not UTF-8"},
+	{in: "a@ex\u2024ample.com", bad: "not a domain name"}, // a dot in disguise
+	{in: "a@\uff1cexample.com", bad: "not a domain name"}, // a bracket in disguise
+	{in: "δοκιμή@example.com", want: "δοκιμή@example.com", ascii: "-"},
+	{in: "üser@exämple.com", want: "üser@exämple.com", ascii: "-"},
+	{in: `"ü x"@example.com`, want: `"ü x"@example.com`, ascii: "-"},
+	{in: "a@exämple.com", want: "a@exämple.com", ascii: "a@xn--exmple-cua.com"},
 	{in: strings.Repeat("a", 256) + "@example.com", bad: "limit 255"},
 	{in: "a@" + strings.Repeat("a.", 200) + "com", bad: "limit 255"},
 }
@@ -61,16 +71,19 @@ func TestA12A15EncodePath(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err, "%q", tt.in)
-		assert.Equal(t, tt.want, got)
-		again, err := encodePath(got)
+		assert.Equal(t, tt.want, got.text)
+		switch tt.ascii {
+		case "":
+			assert.Equal(t, tt.want, got.ascii)
+		case "-":
+			assert.Empty(t, got.ascii)
+		default:
+			assert.Equal(t, tt.ascii, got.ascii)
+		}
+		again, err := encodePath(got.text)
 		require.NoError(t, err)
 		assert.Equal(t, got, again, "encoding is stable")
 	}
-	_, err := encodePath("ü@example.com")
-	var xe *ExtensionError
-	require.ErrorAs(t, err, &xe)
-	assert.Equal(t, "SMTPUTF8", xe.Extension)
-	require.ErrorIs(t, err, errors.ErrUnsupported)
 }
 
 func FuzzEncodePath(f *testing.F) {
@@ -78,30 +91,39 @@ func FuzzEncodePath(f *testing.F) {
 		f.Add(tt.in)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		out, err := encodePath(in)
+		m, err := encodePath(in)
 		if err != nil {
 			return
 		}
-		quoted := false
-		for i := 0; i < len(out); i++ {
-			c := out[i]
-			assert.True(t, c >= ' ' && c <= '~', "printable ASCII")
-			switch {
-			case quoted && c == '\\':
-				i++
-			case c == '"':
-				quoted = !quoted
-			case !quoted:
-				assert.NotContains(t, " <>,;:()", string(c), "outside of quotes and literals in %q", out[:i])
-				if c == '[' {
-					i = len(out) // checked by netip
-				}
+		again, err := encodePath(m.text)
+		require.NoError(t, err)
+		assert.Equal(t, m, again)
+		assert.True(t, utf8.ValidString(m.text))
+		assert.True(t, isASCII(m.ascii))
+		for _, out := range []string{m.text, m.ascii} {
+			harmless(t, out)
+		}
+	})
+}
+
+// harmless checks that an address can go into a command.
+func harmless(t *testing.T, out string) {
+	quoted := false
+	for i := 0; i < len(out); i++ {
+		c := out[i]
+		assert.True(t, c >= ' ' && c != 0x7f, "no controls")
+		switch {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted:
+			assert.NotContains(t, " <>,;:()", string(c), "outside of quotes and literals in %q", out[:i])
+			if c == '[' {
+				i = len(out) // checked by netip
 			}
 		}
-		again, err := encodePath(out)
-		require.NoError(t, err)
-		assert.Equal(t, out, again)
-	})
+	}
 }
 
 func TestA13Envelope(t *testing.T) {
@@ -117,10 +139,10 @@ func TestA13Envelope(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "MAIL FROM:<a@example.com> SIZE=7 BODY=8BITMIME RET=HDRS ENVID=id+2B1+20+3D+20x",
 		e.mail(&x, &content{facts: facts{size: 7, eightBit: true}}))
-	assert.Equal(t, "RCPT TO:<b@example.com> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2Bk@example.com", e.to[0].rcpt(&x))
+	assert.Equal(t, "RCPT TO:<b@example.com> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2Bk@example.com", e.to[0].rcpt(&x, false))
 	none := parseExtensions([]string{"mx"})
 	assert.Equal(t, "MAIL FROM:<a@example.com>", e.mail(&none, &content{}))
-	assert.Equal(t, "RCPT TO:<b@example.com>", e.to[0].rcpt(&none))
+	assert.Equal(t, "RCPT TO:<b@example.com>", e.to[0].rcpt(&none, false))
 
 	null := good()
 	null.From = ""
@@ -141,6 +163,13 @@ func TestA13Envelope(t *testing.T) {
 		{"NOTIFY", func(m *driver.Message) { m.To[0].Notify = []string{"NEVER", "DELAY"} }},
 		{"NOTIFY", func(m *driver.Message) { m.To[0].Notify = []string{"DELAY\r\nDATA"} }},
 		{"NOTIFY", func(m *driver.Message) { m.To[0].Notify = []string{""} }},
+		{"MT-PRIORITY", func(m *driver.Message) { m.Priority = 10 }},
+		{"MT-PRIORITY", func(m *driver.Message) { m.Priority = -10 }},
+		{"DELIVERBY", func(m *driver.Message) { m.DeliverBy = &driver.DeliverBy{Return: true} }},
+		{"DELIVERBY", func(m *driver.Message) { m.DeliverBy = &driver.DeliverBy{Within: 1e9 * time.Second} }},
+		{"DELIVERBY", func(m *driver.Message) { m.DeliverBy = &driver.DeliverBy{Within: -1e9 * time.Second} }},
+		{"ORCPT", func(m *driver.Message) { m.To[0].Original = "utf-8;\xff" }},
+		{"ORCPT", func(m *driver.Message) { m.To[0].Original = "utf-8;a\nb" }},
 		{"ORCPT", func(m *driver.Message) { m.To[0].Original = "no semicolon" }},
 		{"ORCPT", func(m *driver.Message) { m.To[0].Original = "rfc 822;x" }},
 		{"ORCPT", func(m *driver.Message) { m.To[0].Original = "rfc822;x\r\nDATA" }},

@@ -2,16 +2,17 @@ package smtp
 
 import (
 	"bytes"
-	"encoding/binary"
 	"io"
 )
 
 // facts is what the engine must know of a content before MAIL.
 type facts struct {
-	size     int64 // in canonical form
-	eightBit bool
-	nul      bool
-	longest  int // longest line in octets, without CRLF
+	size       int64 // in canonical form
+	eightBit   bool
+	nul        bool
+	bare       bool // a CR or LF that is no line end, which only binary content has
+	utf8Header bool // the header is UTF-8 beyond ASCII (RFC 6532)
+	longest    int  // longest line in octets, without CRLF
 }
 
 // A canonicalizer is the one place where content gets its line ends: it writes
@@ -144,65 +145,4 @@ func (c *canonicalizer) put(parts ...[]byte) error {
 		}
 	}
 	return nil
-}
-
-func hasEightBit(p []byte) bool {
-	const high = 0x8080808080808080
-	for ; len(p) >= 32; p = p[32:] {
-		if (binary.LittleEndian.Uint64(p)|binary.LittleEndian.Uint64(p[8:])|
-			binary.LittleEndian.Uint64(p[16:])|binary.LittleEndian.Uint64(p[24:]))&high != 0 {
-			return true
-		}
-	}
-	for _, b := range p {
-		if b >= 0x80 {
-			return true
-		}
-	}
-	return false
-}
-
-// A stuffer writes canonical content to w as the content of DATA: a dot at the
-// start of a line is doubled (RFC 5321 section 4.5.2).
-type stuffer struct {
-	w      io.Writer
-	inLine bool
-}
-
-var (
-	lfDot = []byte("\n.")
-	dot   = []byte(".")
-)
-
-func (s *stuffer) Write(p []byte) (int, error) {
-	total := len(p)
-	if total == 0 {
-		return 0, nil
-	}
-	if p[0] == '.' && !s.inLine {
-		if _, err := s.w.Write(dot); err != nil {
-			return 0, err
-		}
-	}
-	for {
-		i := bytes.Index(p, lfDot)
-		if i < 0 {
-			break
-		}
-		if _, err := s.w.Write(p[:i+2]); err != nil {
-			return 0, err
-		}
-		if _, err := s.w.Write(dot); err != nil {
-			return 0, err
-		}
-		p = p[i+2:]
-		s.inLine = true
-	}
-	if len(p) > 0 {
-		if _, err := s.w.Write(p); err != nil {
-			return 0, err
-		}
-		s.inLine = p[len(p)-1] != '\n'
-	}
-	return total, nil
 }

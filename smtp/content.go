@@ -17,20 +17,40 @@ const (
 	// keepBytes is the largest message that is held in memory instead of being
 	// read twice.
 	keepBytes = 64 << 10
-	// maxHeaderScan is how far a Message-ID is looked for.
+	// maxHeaderScan is how far the header is looked at.
 	maxHeaderScan = 64 << 10
 )
 
-var blocks = sync.Pool{New: func() any { b := make([]byte, copyBlock); return &b }}
+var (
+	blocks = sync.Pool{New: func() any { b := make([]byte, copyBlock); return &b }}
+	memory = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+)
 
 // A content is a message's bytes, whose facts are known.
 type content struct {
 	facts
-	// open gives canonical bytes from the start.
-	open func() (io.ReadCloser, error)
-	// streamed says that open reads the host's Message.Open again, whose bytes
-	// are canonicalized on the way and may differ from those first read.
-	streamed bool
+	// emit writes the bytes from the start, each time the same. They are
+	// canonical, unless they are binary.
+	emit func(ctx context.Context, w io.Writer) error
+	// asBinary says that the content goes with BODY=BINARYMIME.
+	asBinary bool
+	kept     *bytes.Buffer // nil if it is not in memory
+}
+
+// release gives back the memory of a content that is not used any more.
+func (c *content) release() {
+	if c != nil && c.kept != nil {
+		memory.Put(c.kept)
+		c.kept = nil
+	}
+}
+
+// binary reports whether the content is declared as binary (RFC 3030).
+func (c *content) binary() bool { return c.asBinary }
+
+// needsBinary reports whether only BINARYMIME takes the content as it is.
+func (c *content) needsBinary(maxLine int) bool {
+	return c.nul || c.bare || maxLine > 0 && c.longest > maxLine
 }
 
 // A localError is a failure to read the message or to keep its file.
@@ -39,30 +59,72 @@ type localError struct{ err error }
 func (e *localError) Error() string { return e.err.Error() }
 func (e *localError) Unwrap() error { return e.err }
 
-// scan reads the message once, to know its facts. Canonical bytes go to file
-// if that is not nil; a small message stays in memory.
-func scan(ctx context.Context, open func() (io.ReadCloser, error), file io.Writer) (*content, error) {
-	var kept bytes.Buffer
+var errChanged = errors.New("the message changed between two readings")
+
+// scan reads the message once, to know its facts. The bytes that go out are
+// written to file if that is not nil; a small message stays in memory.
+func scan(ctx context.Context, m *driver.Message, file io.Writer) (*content, error) {
+	var kept *bytes.Buffer
 	w := file
 	if file == nil {
-		w = &limitedBuffer{&kept}
+		kept = memory.Get().(*bytes.Buffer)
+		kept.Reset()
+		w = &limitedBuffer{kept}
 	}
-	c := &canonicalizer{w: w}
-	if err := copyFrom(ctx, c, open); err != nil {
+	got, head, err := pass(ctx, m, w)
+	if err != nil {
 		return nil, err
 	}
-	if err := c.Close(); err != nil {
-		return nil, &localError{err}
-	}
-	out := &content{facts: c.facts}
+	got.utf8Header = head.utf8()
+	out := &content{facts: got, kept: kept}
 	switch {
-	case file != nil: // the caller knows how to open it
-	case c.size <= keepBytes:
-		out.open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(kept.Bytes())), nil }
+	case file != nil: // the caller knows how to read it
+	case got.size <= keepBytes:
+		out.emit = func(_ context.Context, w io.Writer) error {
+			_, err := w.Write(kept.Bytes())
+			return err
+		}
 	default:
-		out.open, out.streamed = open, true
+		out.emit = func(ctx context.Context, w io.Writer) error {
+			again, _, err := pass(ctx, m, w)
+			again.utf8Header = got.utf8Header
+			if err == nil && again != got {
+				err = &localError{errChanged}
+			}
+			return err
+		}
 	}
 	return out, nil
+}
+
+// pass reads the message and writes what goes out to w.
+func pass(ctx context.Context, m *driver.Message, w io.Writer) (facts, headerWatch, error) {
+	var head headerWatch
+	w = &watcher{w, &head}
+	if m.Binary {
+		raw := &measure{}
+		err := copyFrom(ctx, io.MultiWriter(raw, w), m.Open)
+		raw.bare = raw.bare || raw.line > 0 || raw.cr // the last line does not end
+		return raw.facts, head, err
+	}
+	c := &canonicalizer{w: w}
+	err := copyFrom(ctx, c, m.Open)
+	if err == nil {
+		err = c.Close()
+	}
+	return c.facts, head, err
+}
+
+type watcher struct {
+	w    io.Writer
+	head *headerWatch
+}
+
+func (x *watcher) Write(p []byte) (int, error) {
+	if !x.head.done {
+		x.head.see(p)
+	}
+	return x.w.Write(p)
 }
 
 // limitedBuffer keeps the first keepBytes and forgets the rest.
@@ -112,60 +174,27 @@ func copyFrom(ctx context.Context, w io.Writer, open func() (io.ReadCloser, erro
 	}
 }
 
-// check reports whether the content may be sent to a server with these
-// extensions (A11). Content is never altered to fit.
-func (c *content) check(x *extensions, maxLine int) error {
-	switch {
-	case c.nul:
-		return &ContentError{Problem: "a NUL octet, which may not be sent (RFC 5322 section 2.2)"}
-	case maxLine > 0 && c.longest > maxLine:
-		return &ContentError{
-			Problem: fmt.Sprintf("a line of %d octets, limit %d (RFC 5321 section 4.5.3.1.6)", c.longest, maxLine),
-			Limit:   maxLine,
-		}
-	case c.eightBit && !x.has("8BITMIME"):
-		return &ExtensionError{"8BITMIME", "the message holds 8-bit octets and"}
-	case x.maxSize > 0 && c.size > x.maxSize:
-		return &SizeError{c.size, x.maxSize}
-	}
-	return nil
-}
+var errEnough = errors.New("enough")
 
-var errChanged = errors.New("the message changed between two readings")
+// headWriter keeps the first maxHeaderScan bytes and ends the emission.
+type headWriter struct{ b []byte }
 
-// transmit writes the content, dot-stuffed, to w.
-func (c *content) transmit(ctx context.Context, w io.Writer) error {
-	s := &stuffer{w: w}
-	if !c.streamed {
-		return copyFrom(ctx, s, c.open)
+func (h *headWriter) Write(p []byte) (int, error) {
+	h.b = append(h.b, p[:min(len(p), maxHeaderScan-len(h.b))]...)
+	if len(h.b) == maxHeaderScan || bytes.Contains(h.b, []byte("\r\n\r\n")) {
+		return 0, errEnough
 	}
-	again := &canonicalizer{w: s}
-	if err := copyFrom(ctx, again, c.open); err != nil {
-		return err
-	}
-	if err := again.Close(); err != nil {
-		return err
-	}
-	if again.facts != c.facts {
-		return &localError{errChanged}
-	}
-	return nil
+	return len(p), nil
 }
 
 // messageID finds the Message-ID of the header, without angle brackets.
-func (c *content) messageID() string {
-	r, err := c.open()
-	if err != nil {
+func (c *content) messageID(ctx context.Context) string {
+	var h headWriter
+	if err := c.emit(ctx, &h); err != nil && !errors.Is(err, errEnough) {
 		return ""
 	}
-	head, err := io.ReadAll(io.LimitReader(r, maxHeaderScan))
-	_ = r.Close()
-	if err != nil {
-		return ""
-	}
-	head = bytes.ReplaceAll(head, crlf, []byte("\n"))
 	value := ""
-	for line := range strings.SplitSeq(string(head), "\n") {
+	for line := range strings.SplitSeq(string(h.b), "\r\n") {
 		if line == "" {
 			break
 		}
@@ -190,7 +219,7 @@ func (c *content) messageID() string {
 	return strings.TrimSpace(value)
 }
 
-// sourceFailure classifies an error of scan or transmit that is not the
+// sourceFailure classifies an error of scan or emit that is not the
 // connection's.
 func sourceFailure(op string, err error) *failure {
 	if _, ok := errors.AsType[*localError](err); ok {

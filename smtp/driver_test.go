@@ -99,9 +99,9 @@ func TestDSN(t *testing.T) {
 		"X: y\n Message-ID: <continuation@x>\n\n":          "",
 		"": "",
 	} {
-		c, err := scan(t.Context(), func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(header)), nil }, nil)
+		c, err := scan(t.Context(), message(header), nil)
 		require.NoError(t, err)
-		assert.Equal(t, want, c.messageID(), "%q", header)
+		assert.Equal(t, want, c.messageID(t.Context()), "%q", header)
 	}
 }
 

@@ -19,8 +19,9 @@ const (
 	StageAUTH     = "auth"
 	StageMAIL     = "mail"
 	StageRCPT     = "rcpt"
-	StageDATA     = "data" // the command DATA and the content, up to the final dot
-	StageDot      = "dot"  // the final dot and the reply to it
+	StageDATA     = "data" // the command DATA or BDAT and the content, up to its end
+	StageDot      = "dot"  // the final dot, or the last BDAT, and the reply to it
+	StageIdle     = "idle" // a connection that was kept, before the next message
 	StageQUIT     = "quit"
 )
 

@@ -12,7 +12,12 @@ type extensions struct {
 	keywords map[string]string
 	auth     []string // mechanisms, upper case
 	maxSize  int64    // of SIZE; 0 is no limit known
+	tls      bool     // this was said inside TLS
+	limits   limits
 }
+
+// limits is what LIMITS says (RFC 9422); 0 is no limit.
+type limits struct{ mails, recipients, domains int }
 
 // has reports whether keyword, in upper case, was offered.
 func (e *extensions) has(keyword string) bool {
@@ -40,8 +45,30 @@ func parseExtensions(lines []string) extensions {
 		}
 		e.keywords[keyword] = args
 	}
+	e.limits = parseLimits(e.keywords["LIMITS"])
 	if n, err := strconv.ParseInt(e.keywords["SIZE"], 10, 64); err == nil && n > 0 {
 		e.maxSize = n
 	}
 	return e
+}
+
+// parseLimits reads "MAILMAX=10 RCPTMAX=50". What is not known, or no positive
+// number, counts as not said (RFC 9422 section 3).
+func parseLimits(args string) (l limits) {
+	for word := range strings.FieldsSeq(strings.ToUpper(args)) {
+		name, text, _ := strings.Cut(word, "=")
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			continue
+		}
+		switch name {
+		case "MAILMAX":
+			l.mails = n
+		case "RCPTMAX":
+			l.recipients = n
+		case "RCPTDOMAINMAX":
+			l.domains = n
+		}
+	}
+	return l
 }

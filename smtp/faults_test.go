@@ -130,7 +130,7 @@ func TestF45F46F47Replies(t *testing.T) {
 func TestF48Partly(t *testing.T) {
 	srv, d := start(t, []smtptest.Option{
 		smtptest.WithFault(smtptest.Fault{At: smtptest.RCPT, Nth: 2, Do: smtptest.Reply("550 5.1.1 no such user")}),
-		smtptest.WithFault(smtptest.Fault{At: smtptest.RCPT, Nth: 4, Do: smtptest.Reply("452 4.5.3 too many")}),
+		smtptest.WithFault(smtptest.Fault{At: smtptest.RCPT, Nth: 4, Do: smtptest.Reply("452 4.3.1 no space")}),
 	})
 	rec, err := send(t, d, message(plainText, "a@x.example", "b@x.example", "c@x.example", "d@x.example"))
 	assert.Equal(t, driver.DeliveryPartly, rec.Delivery)

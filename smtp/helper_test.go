@@ -45,7 +45,10 @@ func start(t *testing.T, fake []smtptest.Option, opts ...driver.Option) (*smtpte
 
 func connect(t *testing.T, srv *smtptest.Server, opts ...driver.Option) *Driver {
 	t.Helper()
-	base := []driver.Option{driver.WithRootCAs(srv.RootCAs()), driver.WithTimeout(5 * time.Second), WithDataTimeout(5 * time.Second)}
+	base := []driver.Option{
+		driver.WithRootCAs(srv.RootCAs()), driver.WithTimeout(5 * time.Second), WithDataTimeout(5 * time.Second),
+		WithIdleTime(0), // a connection for each message, unless a test says otherwise
+	}
 	d, err := New(srv.Addr(), append(base, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, d.Close()) })

@@ -225,13 +225,6 @@ func TestLabSinks(t *testing.T) {
 		assert.Equal(t, driver.KindTemporary, driver.KindOf(err))
 		require.ErrorContains(t, err, "no answer within")
 	})
-	t.Run("NOEXT and 8 bit", func(t *testing.T) {
-		t.Parallel()
-		rec, err := send(t, labDriver(t, env["LAB_SINK_NOEXT"]), labMessage(plainText+"\xfc\r\n"))
-		assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
-		var xe *ExtensionError
-		require.ErrorAs(t, err, &xe)
-	})
 }
 
 // TestLabHuge sends 200 MB and watches the heap.

@@ -11,14 +11,12 @@ import (
 )
 
 const (
-	// DefaultDataTimeout is how long the reply to the end of a message may
-	// take (RFC 5321 section 4.5.3.2.6). A server that scans the message
-	// before it answers needs the time, and giving up earlier makes the
-	// outcome unknown.
-	DefaultDataTimeout = 600 * time.Second
 	// DefaultMaxLineLength is the longest line in octets, without its CRLF,
 	// that is sent (RFC 5321 section 4.5.3.1.6).
 	DefaultMaxLineLength = 998
+	// DefaultMaxRecipients is how many recipients one transaction has at most:
+	// the number that every server must take (RFC 5321 section 4.5.3.1.8).
+	DefaultMaxRecipients = 100
 )
 
 // settings is what the options of this package set. A copy is independent.
@@ -30,10 +28,15 @@ type settings struct {
 	commandTimeout time.Duration // 0: Network.Timeout
 	dataTimeout    time.Duration
 	maxLine        int
+	maxRecipients  int
+	oneByOne       bool // neither CHUNKING nor PIPELINING
+	authFailover   bool
+	bodyDir        string
+	bodyAlways     bool
 }
 
 func defaultSettings() settings {
-	return settings{dataTimeout: DefaultDataTimeout, maxLine: DefaultMaxLineLength}
+	return settings{dataTimeout: DefaultDataTimeout, maxLine: DefaultMaxLineLength, maxRecipients: DefaultMaxRecipients}
 }
 
 func option(name string, set func(*settings) error) driver.Option {
@@ -92,36 +95,11 @@ func WithNotify(set ...string) driver.Option {
 	})
 }
 
-// WithCommandTimeout bounds the wait for the reply to each command; the default
-// is that of [driver.WithTimeout]. RFC 5321 section 4.5.3.2 would have servers
-// be given up to 5 minutes.
-func WithCommandTimeout(d time.Duration) driver.Option {
-	return option("CommandTimeout", func(s *settings) error {
-		if d <= 0 {
-			return fmt.Errorf("%v is not positive", d)
-		}
-		s.commandTimeout = d
-		return nil
-	})
-}
-
-// WithDataTimeout bounds the wait for the reply to the end of a message;
-// default [DefaultDataTimeout]. A message whose reply does not come in time has
-// an unknown outcome: a shorter time makes that more likely.
-func WithDataTimeout(d time.Duration) driver.Option {
-	return option("DataTimeout", func(s *settings) error {
-		if d <= 0 {
-			return fmt.Errorf("%v is not positive", d)
-		}
-		s.dataTimeout = d
-		return nil
-	})
-}
-
 // WithMaxLineLength sets the longest line, in octets without CRLF, that is
-// sent; a message with a longer one is refused with a [*ContentError] before
-// anything is sent. Default [DefaultMaxLineLength]; 0 lifts the limit, for
-// servers that are known to take such lines whole: many fold or cut them.
+// sent. A part of a message with a longer one is sent in quoted-printable or
+// base64, unless the server takes binary content. Default
+// [DefaultMaxLineLength]; 0 lifts the limit, for servers that are known to
+// take such lines whole: many fold or cut them.
 func WithMaxLineLength(n int) driver.Option {
 	return option("MaxLineLength", func(s *settings) error {
 		if n < 0 {
@@ -130,4 +108,35 @@ func WithMaxLineLength(n int) driver.Option {
 		s.maxLine = n
 		return nil
 	})
+}
+
+// WithMaxRecipients sets how many recipients one transaction has at most;
+// default [DefaultMaxRecipients]. A message to more is sent in several, one
+// after the other, with one receipt for all. What the server tells with the
+// extension LIMITS (RFC 9422) counts as well.
+func WithMaxRecipients(n int) driver.Option {
+	return option("MaxRecipients", func(s *settings) error {
+		if n < 1 {
+			return fmt.Errorf("%d is not positive", n)
+		}
+		s.maxRecipients = n
+		return nil
+	})
+}
+
+// WithDisableChunking makes the driver use neither CHUNKING nor PIPELINING
+// (parameter DISABLECHUNKING), for virus scanners on the path that do not
+// understand them: each command waits for the reply to the one before, and
+// content goes with DATA. The default is to use both where they are offered.
+func WithDisableChunking(disable bool) driver.Option {
+	return option("DisableChunking", func(s *settings) error { s.oneByOne = disable; return nil })
+}
+
+// WithLongBody writes the body of each message that was accepted and whose body
+// has more than [LongBodySize] bytes, or of each one with always, to a file
+// SiebelLongEmailBody.htm or .txt in a new directory of its own below dir. It
+// is for the host's records and is not sent; [driver.Receipt.BodyFile] names
+// it, and it is the host's to remove. "" as dir makes none, the default.
+func WithLongBody(dir string, always bool) driver.Option {
+	return option("LongBody", func(s *settings) error { s.bodyDir, s.bodyAlways = dir, always; return nil })
 }

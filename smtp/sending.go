@@ -3,11 +3,9 @@ package smtp
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"github.com/maildriver/maildriver/driver"
-	"github.com/maildriver/maildriver/spool"
 )
 
 // A sending is one call of Send.
@@ -15,69 +13,130 @@ type sending struct {
 	driver  *Driver
 	message *driver.Message
 	set     *settings
-	net     *driver.Network
 	common  *driver.Common
-	addr    string
+	primary *relay
+	backup  *relay // nil without
 
-	file    *spool.SentFile // nil without a spool
+	source  *source
+	env     *envelope
 	results []result
-	reached bool // a connection was made
+	addr    string // of the server tried last
+	reached bool   // a connection was made
 }
 
 func (s *sending) run(ctx context.Context) (driver.Receipt, error) {
 	begin := time.Now()
+	s.addr = s.primary.addr
 	s.results = make([]result, len(s.message.To))
-	sess, f := s.try(ctx)
-	addr := s.addr
-	rec, err := conclude(s.message, addr, s.results, f)
+	s.source = &source{driver: s.driver, message: s.message, set: s.set, common: s.common}
+	f := s.try(ctx)
+	rec, err := conclude(s.message, s.addr, s.results, f)
 	if !s.reached {
 		rec.Server = ""
 	}
-	rec.SavedFile = s.keep(rec.Delivery)
+	rec.BodyFile = s.longBody(ctx, rec.Delivery)
+	rec.SavedFile = s.source.keep(rec.Delivery)
+	s.source.whole.content.release()
 	s.log(&rec, err, time.Since(begin))
-	if sess != nil {
-		sess.quit()
-	}
 	return rec, err
 }
 
-// try does everything up to the reply to the final dot. The session comes
-// back if there is one to say good-bye to.
-func (s *sending) try(ctx context.Context) (*session, *failure) {
-	env, err := newEnvelope(s.message, s.set.notify)
-	if err != nil {
-		return nil, &failure{StageMAIL, driver.KindPermanent, driver.DeliveryRejected, err}
+// try does everything up to the last reply.
+func (s *sending) try(ctx context.Context) *failure {
+	var err error
+	if s.env, err = newEnvelope(s.message, s.set.notify); err != nil {
+		return &failure{StageMAIL, driver.KindPermanent, driver.DeliveryRejected, err}
 	}
-	content, err := s.prepare(ctx)
-	if err != nil {
-		return nil, s.contextFailure(ctx, sourceFailure("prepare", err))
+	if err := s.source.prepare(ctx); err != nil {
+		return contextFailure(ctx, sourceFailure("prepare", err))
 	}
-	if env.wantsEnvID() {
+	if s.env.wantsEnvID() {
 		id := s.message.MessageID
 		if id == "" {
-			id = content.messageID()
+			id = s.source.whole.content.messageID(ctx)
 		}
-		env.envID, _ = encodeEnvID(id) // one that is too long or odd is left out
+		s.env.envID, _ = encodeEnvID(id) // one that is too long or odd is left out
 	}
-	sess, err := open(ctx, s.addr, s.net, s.set, s.common)
-	if err != nil {
-		f := failed("dial", err)
-		s.reached = f.op != "dial"
-		return nil, f
+	if l := s.driver.limiter; l != nil {
+		if err := l.wait(ctx, len(s.env.to)); err != nil {
+			return contextFailure(ctx, failed("wait", err))
+		}
 	}
-	s.reached = true
-	t := newTransaction(sess, env, content)
-	err = t.run(ctx)
-	s.results = t.results
-	if err != nil {
-		return sess, s.contextFailure(ctx, failed(StageMAIL, err))
+	if s.backup == nil {
+		f, _ := s.through(ctx, s.primary)
+		return f
 	}
-	return sess, nil
+	return s.withBackup(ctx)
+}
+
+// withBackup makes one pass over both servers, the one that is believed to
+// work first.
+func (s *sending) withBackup(ctx context.Context) *failure {
+	h := s.driver.health
+	backupFirst, probe := h.begin()
+	order := []*relay{s.primary, s.backup}
+	if backupFirst {
+		order = []*relay{s.backup, s.primary}
+	}
+	var tries []*driver.Error
+	for _, r := range order {
+		f, over := s.through(ctx, r)
+		if r == s.primary {
+			s.judge(ctx, f, over, probe || backupFirst)
+		}
+		if !over {
+			return f
+		}
+		s.common.Logger.Warn("a server could not be used", "driver", driverName, "profile", s.common.Profile, "addr", r.addr, "error", f.Error())
+		tries = append(tries, &driver.Error{Op: f.op, Driver: driverName, Addr: r.addr, Kind: f.kind, Err: f.err})
+	}
+	both := &failoverError{tries}
+	return &failure{"failover", both.kind(), driver.DeliveryDeferred, both}
+}
+
+// judge notes what the try of the first server says about it.
+func (s *sending) judge(ctx context.Context, f *failure, over, probe bool) {
+	h, log := s.driver.health, s.common.Logger
+	switch {
+	case over:
+		if until, left := h.bad(probe); left {
+			log.Warn("the backup server is used from now on", "driver", driverName, "profile", s.common.Profile, "addr", s.primary.addr, "backup", s.backup.addr, "until", until)
+		}
+	case ctx.Err() != nil || f != nil && f.delivery == driver.DeliveryUnknown || !s.reached:
+		h.none(probe)
+	default:
+		if h.good(probe) {
+			log.Info("the first server is back", "driver", driverName, "profile", s.common.Profile, "addr", s.primary.addr)
+		}
+	}
+}
+
+// through sends to all recipients that have no result yet, through r. over
+// tells that another server may be tried for those that are left.
+func (s *sending) through(ctx context.Context, r *relay) (f *failure, over bool) {
+	s.addr, s.reached = r.addr, false
+	for {
+		t := &transaction{source: s.source, env: s.env, set: s.set, results: s.results}
+		for i := range s.results {
+			if !s.results[i].decided && len(t.to) < s.set.maxRecipients {
+				t.to = append(t.to, i)
+			}
+		}
+		if len(t.to) == 0 {
+			return nil, false
+		}
+		reached, err := r.send(ctx, t)
+		s.reached = s.reached || reached
+		if err != nil {
+			f = contextFailure(ctx, failed(StageMAIL, err))
+			return f, failsOver(ctx, f, t, s.set)
+		}
+	}
 }
 
 // contextFailure gives a failure that the end of the context caused the kind
 // that this has, where the step did not know it.
-func (s *sending) contextFailure(ctx context.Context, f *failure) *failure {
+func contextFailure(ctx context.Context, f *failure) *failure {
 	if ctx.Err() != nil && f.kind != driver.KindAmbiguous && errors.Is(f.err, context.Cause(ctx)) {
 		f.kind = driver.KindTemporary
 		if errors.Is(f.err, driver.ErrClosed) {
@@ -85,62 +144,6 @@ func (s *sending) contextFailure(ctx context.Context, f *failure) *failure {
 		}
 	}
 	return f
-}
-
-// prepare reads the message and, with a spool, writes it down first, as the
-// complete message that goes out (dots not doubled).
-func (s *sending) prepare(ctx context.Context) (*content, error) {
-	if s.common.Spool == nil {
-		return scan(ctx, s.message.Open, nil)
-	}
-	v := s.driver.service(s.common.Spool)
-	file, err := s.common.Spool.CreateSent(v.Service, v.sent.Add(1))
-	if err != nil {
-		return nil, &localError{err}
-	}
-	s.file = file
-	c, err := scan(ctx, s.message.Open, localWriter{file})
-	if err != nil {
-		return nil, err
-	}
-	c.open = func() (io.ReadCloser, error) { return file.Open() }
-	return c, nil
-}
-
-// localWriter marks the errors of the spool as this machine's.
-type localWriter struct{ w io.Writer }
-
-func (l localWriter) Write(p []byte) (int, error) {
-	n, err := l.w.Write(p)
-	if err != nil {
-		err = &localError{err}
-	}
-	return n, err
-}
-
-// keep disposes of the file in the sent directory and returns its path if it
-// stays. The outcome stands whatever befalls the copy: an error would make the
-// caller send again what was accepted.
-func (s *sending) keep(d driver.Delivery) string {
-	if s.file == nil {
-		return ""
-	}
-	save := s.set.keepUnsent
-	if d == driver.DeliveryAccepted || d == driver.DeliveryPartly {
-		save = s.set.saveSent
-	}
-	if save {
-		err := s.file.Save()
-		if err == nil {
-			return s.file.Path()
-		}
-		s.common.Logger.Error("the sent copy could not be saved", "driver", driverName, "profile", s.common.Profile, "file", s.file.Name(), "error", err.Error())
-		return ""
-	}
-	if err := s.file.Discard(); err != nil {
-		s.common.Logger.Warn("the file of a message could not be removed", "driver", driverName, "profile", s.common.Profile, "file", s.file.Name(), "error", err.Error())
-	}
-	return ""
 }
 
 func (s *sending) log(rec *driver.Receipt, err error, took time.Duration) {

@@ -18,31 +18,64 @@ import (
 const quitTimeout = 5 * time.Second
 
 // A session is one connection, greeted and logged in. It belongs to one
-// goroutine; the context that open watches ends it from outside.
+// goroutine at a time; the context that its owner watches ends it from outside.
 type session struct {
-	c      *netx.Conn
-	net    *driver.Network
-	set    *settings
-	common *driver.Common
-	ext    extensions
-	helo   string
-	stop   func() // ends the watch of the context
+	c    *netx.Conn
+	net  *driver.Network
+	set  *settings // of the send that owns it
+	lmtp bool
+	ext  extensions
+	helo string
+
+	born  time.Time
+	since time.Time // idle since
+	mails int       // transactions begun
+	dirty bool      // a transaction is open that RSET must end
+	last  bool      // the server is leaving, or the connection must not be used again
 }
 
 // open makes a session: dial, greeting, EHLO, TLS, login. Its error is a
 // *failure, and the connection is closed then.
-func open(ctx context.Context, addr string, n *driver.Network, set *settings, common *driver.Common) (*session, error) {
-	c, err := netx.Dial(ctx, n, driverName, addr, common.Logger)
+func open(ctx context.Context, addr string, n *driver.Network, set *settings, common *driver.Common, lmtp bool) (*session, error) {
+	limited := *n
+	if n.Timeout > DefaultConnectTimeout {
+		limited.Dial = connectWithin(n.Dial, DefaultConnectTimeout)
+	}
+	c, err := netx.Dial(ctx, &limited, driverName, addr, common.Logger)
 	if err != nil {
 		return nil, failed("dial", err)
 	}
-	s := &session{c: c, net: n, set: set, common: common, stop: c.Watch(ctx)}
+	s := &session{c: c, net: n, set: set, lmtp: lmtp, born: time.Now()}
+	c.SetWriteTimeout(min(DefaultBlockTimeout, n.Timeout))
 	c.LimitRead(maxSessionBytes)
-	if err := s.start(ctx); err != nil {
+	stop := c.Watch(ctx)
+	err = s.start(ctx)
+	stop()
+	if err == nil {
+		err = c.Err() // the context ended just now
+	}
+	if err != nil {
 		s.quit()
-		return nil, err
+		return nil, failed("dial", err)
 	}
 	return s, nil
+}
+
+// connectWithin gives connecting a limit of its own within the set-up budget.
+func connectWithin(dial driver.DialFunc, limit time.Duration) driver.DialFunc {
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		why := fmt.Errorf("no connection within %v", limit)
+		within, cancel := context.WithTimeoutCause(ctx, limit, why)
+		defer cancel()
+		c, err := dial(within, network, addr)
+		if err != nil && ctx.Err() == nil && within.Err() != nil {
+			return nil, why
+		}
+		return c, err
+	}
 }
 
 func (s *session) start(ctx context.Context) error {
@@ -70,14 +103,20 @@ func (s *session) start(ctx context.Context) error {
 }
 
 // hello says EHLO, and HELO to a server that does not know it (RFC 5321
-// section 3.2). What needs an extension fails later, by name.
+// section 3.2), or LHLO, which has no older form (RFC 2033). What needs an
+// extension fails later, by name.
 func (s *session) hello() error {
-	r, err := s.command("EHLO " + s.helo)
+	verb := "EHLO "
+	if s.lmtp {
+		verb = "LHLO "
+	}
+	r, err := s.command(verb + s.helo)
 	if err != nil {
 		return failed(StageEHLO, err)
 	}
 	if r.ok() {
 		s.ext = parseExtensions(r.lines)
+		_, s.ext.tls = s.c.TLS()
 		return nil
 	}
 	refusal := r.error(StageEHLO, s.c.Addr())
@@ -85,7 +124,7 @@ func (s *session) hello() error {
 	case s.net.Security == driver.SecurityExplicit:
 		// HELO has no STARTTLS: a refused EHLO must not be a way around it.
 		return &failure{StageEHLO, driver.KindPolicy, driver.DeliveryDeferred, fmt.Errorf("%w: %w", driver.ErrTLSRequired, refusal)}
-	case r.code/100 != 5: // 421: the server is leaving
+	case r.code/100 != 5 || s.lmtp: // 421: the server is leaving
 		return failed(StageEHLO, refusal)
 	}
 	if r, err = s.command("HELO " + s.helo); err != nil {
@@ -135,19 +174,25 @@ func (s *session) commandTimeout() time.Duration {
 	return s.c.Timeout()
 }
 
-// send sends a command, which its builder has checked. That it is one line is
-// checked here once more, where it costs nothing.
+// send sends a command, which its builder has checked.
 func (s *session) send(line string) error {
-	if strings.ContainsAny(line, "\r\n\x00") {
-		return s.c.Fail("write", driver.KindConfig, errors.New("a command of more than one line"))
-	}
 	if err := s.inTurn(); err != nil {
 		return err
 	}
-	if _, err := s.c.Write([]byte(line + "\r\n")); err != nil {
+	if err := s.queue(line); err != nil {
 		return err
 	}
 	return s.c.Flush()
+}
+
+// queue puts a command into the buffer. That it is one line is checked here
+// once more, where it costs nothing.
+func (s *session) queue(line string) error {
+	if strings.ContainsAny(line, "\r\n\x00") {
+		return s.c.Fail("write", driver.KindConfig, errors.New("a command of more than one line"))
+	}
+	_, err := s.c.Write([]byte(line + "\r\n"))
+	return err
 }
 
 // inTurn looks for a reply that nothing asked for. 421 may come at any time
@@ -162,12 +207,40 @@ func (s *session) inTurn() error {
 		return err
 	}
 	if r.code == 421 {
-		return r.error("wait", s.c.Addr())
+		s.last = true
+		return r.error(StageIdle, s.c.Addr())
 	}
 	return s.c.Fail("read", driver.KindProtocol, fmt.Errorf("%w: %w", errUnsolicited, r.error("nothing", s.c.Addr())))
 }
 
 func (s *session) receive(deadline time.Time) (*reply, error) { return readReply(s.c, deadline) }
+
+// pipelining reports whether commands may go out in groups.
+func (s *session) pipelining() bool { return s.ext.has("PIPELINING") && !s.set.oneByOne }
+
+// chunking reports whether content goes with BDAT.
+func (s *session) chunking() bool { return s.ext.has("CHUNKING") && !s.set.oneByOne }
+
+// reset ends a transaction that was left open, or shows that the server is
+// still there.
+func (s *session) reset() error {
+	r, err := s.command("RSET")
+	switch {
+	case err != nil:
+		return err
+	case !r.ok():
+		s.last = true
+		return r.error(StageIdle, s.c.Addr())
+	}
+	s.dirty = false
+	return nil
+}
+
+// drop makes the session end without a good-bye.
+func (s *session) drop() {
+	s.last = true
+	_ = s.c.Fail("close", driver.KindClosed, net.ErrClosed)
+}
 
 // quit ends the session in good order. Its outcome changes nothing any more
 // (RFC 5321 section 4.1.1.10).
@@ -175,11 +248,6 @@ func (s *session) quit() {
 	if s.c.Err() == nil && s.send("QUIT") == nil {
 		_, _ = s.receive(time.Now().Add(min(quitTimeout, s.commandTimeout())))
 	}
-	s.close()
-}
-
-func (s *session) close() {
-	s.stop()
 	_ = s.c.Close()
 }
 

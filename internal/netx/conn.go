@@ -53,9 +53,10 @@ type Conn struct {
 	inLine  bool
 	readCap int64 // bytes that may still be read; negative without a cap
 
-	w      []byte
-	queued int64
-	taken  int64
+	w        []byte
+	queued   int64
+	taken    int64
+	writeFor time.Duration // limit for one block; 0: timeout
 }
 
 // attach puts the reader and writer over nc.

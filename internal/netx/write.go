@@ -1,6 +1,10 @@
 package netx
 
-import "time"
+import (
+	"time"
+
+	"github.com/maildriver/maildriver/driver"
+)
 
 // Write queues p and sends full blocks. Each block must be taken within the
 // time-out, which is the progress a peer owes us. An error is final.
@@ -44,6 +48,11 @@ func (c *Conn) Flush() error {
 	return c.send(b)
 }
 
+// SetWriteTimeout sets the time in which the peer must take each block, in
+// place of the connection's time-out; 0 brings that back. It belongs to the
+// writing goroutine.
+func (c *Conn) SetWriteTimeout(d time.Duration) { c.writeFor = d }
+
 // Queued counts the bytes ever given to Write, which is the offset of the
 // next one.
 func (c *Conn) Queued() int64 { return c.queued }
@@ -57,11 +66,18 @@ func (c *Conn) send(b []byte) error {
 	c.mu.Lock()
 	nc := c.nc
 	c.mu.Unlock()
-	if err := c.arm(nc.SetWriteDeadline, time.Now().Add(c.timeout)); err != nil {
+	limit := c.writeFor
+	if limit <= 0 {
+		limit = c.timeout
+	}
+	if err := c.arm(nc.SetWriteDeadline, time.Now().Add(limit)); err != nil {
 		return c.fail("write", err)
 	}
 	n, err := nc.Write(b)
 	c.taken += int64(n)
+	if isTimeout(err) {
+		err = c.wrap("write", driver.KindTemporary, &timeoutError{limit})
+	}
 	if err != nil {
 		return c.fail("write", err)
 	}

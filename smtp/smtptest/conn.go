@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"crypto/tls"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A conn is one session of the server.
@@ -27,6 +29,8 @@ type conn struct {
 	helo    string
 	user    string
 	pending *Message // after MAIL
+	doomed  bool     // a chunk of pending was refused
+	stuck   bool     // BDAT was refused since the last RSET
 }
 
 func newConn(s *Server, nc net.Conn, t *transcript, n int) *conn {
@@ -83,11 +87,22 @@ func (c *conn) line() (string, bool) {
 	if strings.ContainsAny(line, "\r\x00") {
 		c.violation("a command holds a CR or NUL")
 	}
-	if c.r.Buffered() > 0 && !c.offers("PIPELINING") {
-		c.violation("data follows a command at once without PIPELINING: %.20q", line)
+	if c.r.Buffered() > 0 {
+		verb, _, _ := strings.Cut(strings.ToUpper(line), " ")
+		switch {
+		case verb == "BDAT": // its chunk follows at once
+		case !c.offers("PIPELINING"):
+			c.violation("data follows a command at once without PIPELINING: %.20q", line)
+		case slices.Contains(groupEnds, verb):
+			c.violation("%s is not the last command of its group", verb)
+		}
 	}
 	return line, true
 }
+
+// groupEnds are the commands behind which nothing may be sent before their
+// reply (RFC 2920 section 3.1).
+var groupEnds = []string{"EHLO", "HELO", "LHLO", "STARTTLS", "AUTH", "DATA", "NOOP", "QUIT"}
 
 func (c *conn) violation(format string, args ...any) { c.s.violation(format, args...) }
 
@@ -101,6 +116,12 @@ func (c *conn) answer(at Stage, usual ...string) bool {
 		return c.write(text) && text[0] < '4'
 	}
 	ok := a.accept
+	if a.wait > 0 {
+		select {
+		case <-time.After(a.wait):
+		case <-c.s.done:
+		}
+	}
 	switch {
 	case a.drip > 0:
 		c.drip(a.text, a.drip)
@@ -116,7 +137,12 @@ func (c *conn) answer(at Stage, usual ...string) bool {
 func (c *conn) command(line string) {
 	verb, args, _ := strings.Cut(line, " ")
 	switch strings.ToUpper(verb) {
-	case "EHLO":
+	case "EHLO", "LHLO":
+		if c.s.lmtp != (strings.ToUpper(verb) == "LHLO") {
+			c.violation("%s is of another protocol", verb)
+			c.write("500 5.5.1 unknown command\r\n")
+			return
+		}
 		c.hello(EHLO, args)
 	case "HELO":
 		c.hello(HELO, args)
@@ -130,8 +156,10 @@ func (c *conn) command(line string) {
 		c.rcpt(args)
 	case "DATA":
 		c.data()
+	case "BDAT":
+		c.bdat(args)
 	case "RSET":
-		c.pending = nil
+		c.pending, c.doomed, c.stuck = nil, false, false
 		c.answer(RSET, "250 2.0.0 reset")
 	case "NOOP":
 		c.answer(NOOP, "250 2.0.0 ok")
@@ -283,7 +311,10 @@ func (c *conn) sizeLimit() int64 {
 }
 
 var (
-	mailParams = map[string]string{"SIZE": "SIZE", "BODY": "8BITMIME", "RET": "DSN", "ENVID": "DSN", "AUTH": "AUTH"}
+	mailParams = map[string]string{
+		"SIZE": "SIZE", "BODY": "8BITMIME", "RET": "DSN", "ENVID": "DSN", "AUTH": "AUTH", "SMTPUTF8": "SMTPUTF8",
+		"REQUIRETLS": "REQUIRETLS", "BY": "DELIVERBY", "MT-PRIORITY": "MT-PRIORITY",
+	}
 	rcptParams = map[string]string{"NOTIFY": "DSN", "ORCPT": "DSN"}
 )
 
@@ -294,6 +325,8 @@ func (c *conn) mail(args string) {
 	case !ok:
 		c.violation("bad MAIL: %.60q", args)
 		refusal = "501 5.5.4 bad MAIL"
+	case c.stuck && c.s.sticky:
+		refusal = "503 5.5.1 MAIL after BDAT"
 	case c.helo == "" || c.pending != nil:
 		c.violation("MAIL out of order")
 		refusal = "503 5.5.1 out of order"
@@ -301,6 +334,14 @@ func (c *conn) mail(args string) {
 		refusal = "530 5.7.0 authentication required"
 	default:
 		refusal, _ = c.check(params, mailParams)
+		if has(params, "BODY=BINARYMIME") && !(c.offers("BINARYMIME") && c.offers("CHUNKING")) {
+			c.violation("BODY=BINARYMIME without the extension")
+			refusal = "555 5.5.4 parameter BODY not known"
+		}
+		if has(params, "REQUIRETLS") && !c.tls {
+			c.violation("REQUIRETLS without TLS")
+		}
+		c.judgeAddress(addr, has(params, "SMTPUTF8"))
 	}
 	if refusal != "" {
 		c.answer(MAIL, refusal)
@@ -319,10 +360,14 @@ func (c *conn) rcpt(args string) {
 		c.violation("bad RCPT: %.60q", args)
 		refusal = "501 5.5.4 bad RCPT"
 	case c.pending == nil:
-		c.violation("RCPT out of order")
+		c.disorder("RCPT")
 		refusal = "503 5.5.1 out of order"
 	default:
 		refusal, _ = c.check(params, rcptParams)
+		c.judgeAddress(addr, has(c.pending.Params, "SMTPUTF8"))
+	}
+	if refusal == "" && slices.Contains(c.s.refused, addr) {
+		refusal = "550 5.1.1 no such mailbox"
 	}
 	if refusal != "" {
 		c.answer(RCPT, refusal)
@@ -333,31 +378,78 @@ func (c *conn) rcpt(args string) {
 	}
 }
 
+// disorder notes a command that has no place here. In a pipelined group it is
+// the fault of the refusal before it.
+func (c *conn) disorder(verb string) {
+	if !c.offers("PIPELINING") {
+		c.violation("%s out of order", verb)
+	}
+}
+
+func (c *conn) judgeAddress(addr string, declared bool) {
+	for i := range len(addr) {
+		if addr[i] >= 0x80 && !declared {
+			c.violation("an address beyond ASCII without SMTPUTF8")
+			return
+		}
+	}
+}
+
+func has(params []string, want string) bool {
+	return slices.ContainsFunc(params, func(p string) bool { return strings.EqualFold(p, want) })
+}
+
 func (c *conn) data() {
 	m := c.pending
 	if m == nil || len(m.To) == 0 {
-		c.violation("DATA without recipients")
-		c.write("503 5.5.1 out of order\r\n")
+		c.disorder("DATA")
+		c.answer(DATA, "503 5.5.1 out of order")
+		return
+	}
+	if m.Chunks != nil || has(m.Params, "BODY=BINARYMIME") {
+		c.violation("DATA for a message that needs BDAT")
+		c.answer(DATA, "503 5.5.1 out of order")
 		return
 	}
 	if !c.answer(DATA, "354 go ahead") {
 		return
 	}
 	c.pending = nil
-	if !c.content(m) {
-		return
+	if c.content(m) {
+		c.decide(m)
 	}
-	// The decision comes before the reply: see the package comment.
-	c.seen[Dot]++
-	a, faulty := c.s.fault(Dot, c.n, c.seen[Dot])
-	c.seen[Dot]--
-	takes := !faulty || a.accept || a.usual || a.reply && a.text[0] == '2'
-	if takes {
+}
+
+// decide takes the message or not. The decision comes before the reply: see
+// the package comment. With LMTP there is one for each recipient.
+func (c *conn) decide(m *Message) (all2xx bool) {
+	all := m.To
+	if !c.s.lmtp {
+		all = all[:1]
+	}
+	taken := m.To[:0:0]
+	promises := true
+	for i := range all {
+		a, faulty := c.s.fault(Dot, c.n, c.seen[Dot]+1+i)
+		if !faulty || a.accept || a.usual || a.reply && a.text[0] == '2' {
+			taken = append(taken, all[i])
+			promises = promises && !a.accept
+		}
+	}
+	if len(taken) > 0 {
+		if c.s.lmtp {
+			m.To = taken
+		}
 		c.s.accept(m)
 	}
-	if c.answer(Dot, "250 2.0.0 taken") && takes && !a.accept {
+	written := true
+	for range all {
+		written = c.answer(Dot, "250 2.0.0 taken") && written || c.s.lmtp && !c.over
+	}
+	if len(taken) > 0 && promises && written {
 		c.s.promise(m)
 	}
+	return len(taken) == len(all)
 }
 
 // content reads up to the final dot. Only CRLF.CRLF ends it.

@@ -19,7 +19,8 @@ const (
 	MAIL      Stage = "MAIL"
 	RCPT      Stage = "RCPT"
 	DATA      Stage = "DATA"
-	Dot       Stage = "dot" // after the final dot
+	BDAT      Stage = "BDAT" // after each chunk but the last
+	Dot       Stage = "dot"  // after the final dot or the last chunk; with LMTP for each recipient
 	RSET      Stage = "RSET"
 	NOOP      Stage = "NOOP"
 	QUIT      Stage = "QUIT"
@@ -44,6 +45,7 @@ type Action struct {
 	accept bool   // the server acts as if it had replied as usual
 	end    ending
 	drip   time.Duration
+	wait   time.Duration
 }
 
 type ending uint8
@@ -94,6 +96,9 @@ func AcceptThenDrop() Action { return Action{accept: true, end: drop} }
 
 // Hang says nothing more until the client goes away.
 func Hang() Action { return Action{end: hang} }
+
+// Late replies as usual, after a time.
+func Late(wait time.Duration) Action { return Action{usual: true, wait: wait} }
 
 // Drip sends s a byte at a time, one each interval, over and over.
 func Drip(interval time.Duration, s string) Action {

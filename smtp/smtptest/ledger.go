@@ -18,6 +18,8 @@ type Message struct {
 	Data []byte
 	// Wire is the content as it came, with the terminator CRLF.CRLF or .CRLF.
 	Wire []byte
+	// Chunks are the sizes of the chunks it came in with BDAT, nil with DATA.
+	Chunks []int
 	// Promised tells that the reply 250 was written whole.
 	Promised bool
 }

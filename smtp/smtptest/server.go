@@ -15,12 +15,15 @@ type Server struct {
 	extensions []string
 	tlsExts    []string // nil: as extensions
 	noEHLO     bool
+	lmtp       bool
+	sticky     bool
 	implicit   bool
 	startTLS   bool
 	cert       *tls.Certificate
 	user, pass string
 	mechanisms []string
 	keepLog    int
+	refused    []string
 
 	l  net.Listener
 	wg sync.WaitGroup
@@ -57,6 +60,14 @@ func WithTLSExtensions(lines ...string) Option {
 // WithoutEHLO makes the server as old as RFC 821: EHLO is an unknown command.
 func WithoutEHLO() Option { return func(s *Server) { s.noEHLO = true } }
 
+// WithLMTP makes the server speak LMTP (RFC 2033): LHLO, and a reply for each
+// recipient at the end of a message.
+func WithLMTP() Option { return func(s *Server) { s.lmtp = true } }
+
+// WithStickyChunks makes the server take no MAIL after a BDAT that it refused,
+// until RSET, as Postfix does.
+func WithStickyChunks() Option { return func(s *Server) { s.sticky = true } }
+
 // WithImplicitTLS makes the server speak TLS from the first byte.
 func WithImplicitTLS() Option { return func(s *Server) { s.implicit = true } }
 
@@ -76,6 +87,12 @@ func WithLogin(user, password string) Option {
 // WithMechanisms sets what AUTH offers: any of PLAIN, LOGIN, CRAM-MD5.
 func WithMechanisms(names ...string) Option {
 	return func(s *Server) { s.mechanisms = append([]string{}, names...) }
+}
+
+// WithRefused makes the server refuse these recipients for good, with 550
+// 5.1.1.
+func WithRefused(addresses ...string) Option {
+	return func(s *Server) { s.refused = append(s.refused, addresses...) }
 }
 
 // WithLogLimit sets how many bytes of each direction of a connection are
