@@ -345,7 +345,7 @@ func TestA10NothingRaw(t *testing.T) {
 
 // Composing and reading a large file takes a few buffers of memory.
 func TestComposeStreams(t *testing.T) {
-	const size = 64 << 20
+	const size = 24 << 20
 	d := &Draft{From: Address{Addr: "a@x.org"}, To: []Address{{Addr: "b@x.org"}}, Attachments: []Attachment{{Name: "big", Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(&repeatReader{block: bytes.Repeat([]byte("0123456789abcdef"), 1<<10), n: size >> 14}), nil
 	}}}}

@@ -10,6 +10,7 @@ import (
 
 // multipart reads the members of a multipart (RFC 2046 5.1).
 func (p *parser) multipart(part *Part, depth int64) error {
+	start := p.pos()
 	boundary := strings.TrimRight(part.Params["boundary"], " \t")
 	if e := part.Encoding; e != "" && e != "7bit" && e != "8bit" && e != "binary" {
 		part.defect(DefectEncodedContainer, part.Offset, quoteShort(e))
@@ -17,7 +18,7 @@ func (p *parser) multipart(part *Part, depth int64) error {
 	if boundary == "" || len(boundary) > maxBoundary {
 		part.defect(DefectNoBoundary, part.Offset, "")
 		if boundary = p.guessBoundary(); boundary == "" {
-			return p.lostPart(part, depth, nil)
+			return p.lostPart(part, start, nil)
 		}
 	}
 	for _, b := range p.bounds {
@@ -28,7 +29,7 @@ func (p *parser) multipart(part *Part, depth int64) error {
 	}
 	level := len(p.bounds)
 	p.bounds = append(p.bounds, boundary)
-	err := p.members(part, depth, level)
+	err := p.members(part, depth, level, start)
 	p.bounds = p.bounds[:level]
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func (p *parser) guessBoundary() string {
 
 // members reads the parts up to the closing delimiter or whatever else ends
 // the multipart.
-func (p *parser) members(part *Part, depth int64, level int) error {
+func (p *parser) members(part *Part, depth int64, level int, start int64) error {
 	var pre []byte
 	for len(pre) <= maxPreamble {
 		c := p.chunk()
@@ -78,7 +79,7 @@ func (p *parser) members(part *Part, depth int64, level int) error {
 	}
 	if !p.hit.done || p.hit.level != level {
 		part.defect(DefectNoStartBoundary, part.BodyOffset, quoteShort(p.bounds[level]))
-		if err := p.lostPart(part, depth, pre); err != nil {
+		if err := p.lostPart(part, start, pre); err != nil {
 			return err
 		}
 	}
@@ -102,8 +103,9 @@ func (p *parser) members(part *Part, depth int64, level int) error {
 }
 
 // lostPart makes a text/plain part of a multipart's body in which no delimiter
-// is found, so that the text is not lost.
-func (p *parser) lostPart(part *Part, depth int64, head []byte) error {
+// is found, so that the text is not lost. The body starts at start; head is what
+// was read of it.
+func (p *parser) lostPart(part *Part, start int64, head []byte) error {
 	for len(bytes.TrimSpace(head)) == 0 {
 		c := p.chunk()
 		if c == nil {
@@ -127,7 +129,6 @@ func (p *parser) lostPart(part *Part, depth int64, head []byte) error {
 	if w == nil {
 		w = io.Discard
 	}
-	start := p.pos() - int64(len(head))
 	if err := p.leaf(child, w, bytes.Clone(head)); err != nil {
 		return err
 	}

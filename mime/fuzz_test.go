@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -82,5 +83,35 @@ func FuzzFlowed(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, delSp bool) {
 		require.Equal(t, unflow(t, text, delSp, 1<<20), unflow(t, text, delSp, 3))
 		_ = unflow(t, encodeFlowed(text), false, 1<<20)
+	})
+}
+
+// FuzzHeader checks what holds for any header: a value is one line of valid
+// UTF-8 once it is decoded, and what is found can be found again.
+func FuzzHeader(f *testing.F) {
+	for _, s := range []string{"Subject: x\nTo: a@b\n", " fold first\nSubject: x\n y\n\tz\n", "From x\nA : b\r\nC:d\n\nbody", ":\n", "A:\x00\xff\r\rB: c", "Subject: =?utf-8?b?DQpCY2M6?= x\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		h := ParseHeader(raw)
+		n := 0
+		for field := range h.Fields() {
+			n++
+			require.NotContains(t, field.Name, "\n")
+			require.NotContains(t, field.Value, "\n")
+			require.NotContains(t, field.Value, "\r")
+			require.True(t, h.Has(field.Name))
+			require.Contains(t, h.Values(field.Name), field.Value)
+			text := h.Text(field.Name)
+			require.True(t, utf8.ValidString(text))
+			require.Equal(t, -1, strings.IndexFunc(text, isControl))
+			for _, a := range h.Addresses(field.Name) {
+				require.Equal(t, -1, strings.IndexFunc(a.String(), isControl))
+			}
+			for _, id := range h.MessageIDs(field.Name) {
+				require.NotContains(t, id, ">")
+			}
+		}
+		require.Equal(t, h.Len(), n)
 	})
 }

@@ -214,7 +214,7 @@ func TestA40HeaderFlood(t *testing.T) {
 
 // A body of any size is read in a few blocks of memory, whatever its lines.
 func TestMemoryIsFlat(t *testing.T) {
-	const size = 64 << 20
+	const size = 24 << 20
 	for name, head := range map[string]string{
 		"one line":  "Subject: x\n\n",
 		"base64":    "Content-Transfer-Encoding: base64\n\n",

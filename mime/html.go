@@ -134,6 +134,10 @@ func (t *textWriter) put(s string) {
 	if s == "" {
 		return
 	}
+	if t.pre == 0 && strings.Trim(s, " ") == "" { // hard blanks that only make room
+		t.blank = true
+		return
+	}
 	newLine := t.owed > 0 || !t.begun
 	if newLine {
 		if t.begun {
@@ -194,7 +198,7 @@ func (t *textWriter) start(a atom.Atom, attrs map[string]string) {
 		t.cell = false
 	case atom.Dd:
 		t.breakLine(1)
-		t.put("   ")
+		t.bullet = "   "
 	case atom.Pre:
 		t.breakLine(2)
 		t.pre++

@@ -29,6 +29,12 @@ var htmlCases = []struct{ name, in, want string }{
 	{"image", `<img src="cid:1" alt="a cat">`, "[a cat]\n"},
 	{"unclosed quote in attribute", `<a href=don't>x</a> y`, "x y\n"},
 	{"comment", "a<!-- <b title=\" -->b", "ab\n"},
+	{"hard blanks make no lines", "<p>&nbsp;</p><p>a&nbsp;b</p><p>&nbsp;</p><p>&nbsp;</p>c", "a b\n\nc\n"},
+	{"nested tables", "<table><tr><td><table><tr><td>a</td><td>b</td></tr></table></td></tr><tr><td>c</td></tr></table>", "a | b\n\nc\n"},
+	{"quotes in quotes", "<blockquote type=cite>one<blockquote>two</blockquote></blockquote>so", "> one\n>\n> > two\n\nso\n"},
+	{"linked image", `<a href="https://x.org/p"><img src=a.png alt="Logo"></a>`, "[Logo] <https://x.org/p>\n"},
+	{"definition list", "<dl><dt>term<dd>what it is</dl>", "term\n   what it is\n"},
+	{"conditional comments", "a<!--[if mso]><p>mso</p><![endif]--><![if !mso]>b<![endif]>", "ab\n"},
 	{"control characters", "a\x00b\x1bc", "abc\n"},
 }
 
@@ -47,7 +53,7 @@ func TestHTMLToText(t *testing.T) {
 
 // A giant token must neither be held in memory nor end the text.
 func TestHTMLToTextGiantTokens(t *testing.T) {
-	giant := strings.Repeat("x", 6<<20)
+	giant := strings.Repeat("x", 4<<20+1<<18)
 	for name, in := range map[string]string{
 		"attribute": `<p>before <img src="` + giant + `">after</p>`,
 		"comment":   "<p>before <!--" + giant + "-->after</p>",
