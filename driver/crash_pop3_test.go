@@ -80,7 +80,7 @@ func TestF34PowerCutAtEveryOperationOverPOP3(t *testing.T) {
 	changes := w.disk.Changes()
 	require.Greater(t, changes, 50)
 	step := 2
-	if testing.Short() {
+	if quick() {
 		step = 8
 	}
 	if exhaustive {

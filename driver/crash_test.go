@@ -64,15 +64,17 @@ func (w *simWorld) report(t testing.TB, what string) {
 // exhaustive makes these tests try every combination, which takes minutes: MAILDRIVER_EXHAUSTIVE=1.
 var exhaustive = os.Getenv("MAILDRIVER_EXHAUSTIVE") != ""
 
+func quick() bool { return testing.Short() || raced }
+
 // seedsPerPoint is how many times each power cut is tried: what survives it is a matter of chance.
 func seedsPerPoint() uint64 {
 	switch {
 	case exhaustive:
 		return 16
-	case testing.Short():
+	case quick():
 		return 1
 	}
-	return 3
+	return 2
 }
 
 func TestF34PowerCutAtEveryOperation(t *testing.T) {
@@ -124,7 +126,7 @@ func TestF35F36F38EveryOperationFails(t *testing.T) {
 					ops, _ := s.length(t)
 					// One by one where it matters most, elsewhere with gaps that differ from scenario to scenario.
 					step := 1
-					if !exhaustive && (errno != syscall.EIO || sticky || testing.Short()) {
+					if !exhaustive && (errno != syscall.EIO || sticky || quick()) {
 						step = 7
 					}
 					for n := 1 + int(errno)%step; n <= ops; n += step {
@@ -147,7 +149,7 @@ func TestF35F36F38EveryOperationFails(t *testing.T) {
 // TestF34TenThousandPowerCuts lets mailboxes live through one crash after the other, with new mail coming in between.
 func TestF34TenThousandPowerCuts(t *testing.T) {
 	cuts, worlds := 10_000, 4
-	if testing.Short() {
+	if quick() {
 		cuts = 1_000
 	}
 	kinds := []string{"plain", "att", "plain", "refuse", "att", "reject", "panic", "loop", "broken", "plain"}

@@ -174,7 +174,10 @@ var operations = []struct {
 	{"open nothing", func(w *world) string { _, err := w.a.Open("no"); return class(err) }, "missing"},
 	{"open a directory", func(w *world) string { _, err := w.b.Open("sub"); return class(err) }, "not regular"},
 	{"append to a directory", func(w *world) string { _, err := w.b.OpenAppend("sub"); return class(err) }, "not regular"},
-	{"lstat a directory", func(w *world) string { fi, err := w.b.Lstat("sub"); return class(err) + fmt.Sprint(err == nil && fi.IsDir()) }, "oktrue"},
+	{"lstat a directory", func(w *world) string {
+		fi, err := w.b.Lstat("sub")
+		return class(err) + fmt.Sprint(err == nil && fi.IsDir())
+	}, "oktrue"},
 	{"lstat a file", func(w *world) string {
 		fi, err := w.b.Lstat("z")
 		return class(err) + fmt.Sprint(fi.Size(), fi.Mode(), fi.Name())
