@@ -69,7 +69,7 @@ func ParseFeedback(body []byte) *Feedback {
 	if f.FeedbackID == "" {
 		f.FeedbackID = h.Text("Feedback-ID")
 	}
-	f.OriginalEnvelopeID, _ = DecodeXText(h.Text("Original-Envelope-Id"))
+	f.OriginalEnvelopeID, _ = decodeEnvelopeID(h.Text("Original-Envelope-Id"))
 	f.OriginalEnvelopeID = oneLine(f.OriginalEnvelopeID)
 	for _, v := range texts(h, "Original-Rcpt-To") {
 		f.OriginalRcptTo = append(f.OriginalRcptTo, angled(v))

@@ -243,7 +243,7 @@ func (r *Report) message(h mime.Header, first bool) {
 	setName(&r.DSNGateway, h, "DSN-Gateway")
 	setText(&r.ArrivalDate, h, "Arrival-Date")
 	if r.OriginalEnvelopeID == "" {
-		id, ok := DecodeXText(h.Text("Original-Envelope-Id"))
+		id, ok := decodeEnvelopeID(h.Text("Original-Envelope-Id"))
 		if !ok {
 			r.defect(DefectXText, "Original-Envelope-Id")
 		}

@@ -47,6 +47,17 @@ func DecodeXText(s string) (text string, ok bool) {
 	return b.String(), ok
 }
 
+// decodeEnvelopeID undoes the xtext of an envelope id, whose text is printable
+// (RFC 3461 4.4). Some servers, Postfix among them, write it decoded already: a
+// "+17" of theirs is no control character but what the sender wrote.
+func decodeEnvelopeID(s string) (id string, ok bool) {
+	text, ok := DecodeXText(s)
+	if !ok || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return s, false
+	}
+	return text, true
+}
+
 // decodeUTF8Address undoes the "\x{HEX}" of utf-8-addr-xtext (RFC 6533 3).
 func decodeUTF8Address(s string) string {
 	var b strings.Builder

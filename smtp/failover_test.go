@@ -29,6 +29,7 @@ func startPair(t *testing.T, first, second []smtptest.Option, opts ...driver.Opt
 // TestF54Failover tells for each failure of the first server whether the second
 // is used: only where nothing can have been accepted (parameters.md 1.2).
 func TestF54Failover(t *testing.T) {
+	t.Parallel()
 	at := func(s smtptest.Stage, do smtptest.Action) []smtptest.Option {
 		return []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: s, Do: do})}
 	}
@@ -144,6 +145,7 @@ func clean(list []smtptest.Recipient) []smtptest.Recipient {
 }
 
 func TestFailBack(t *testing.T) {
+	t.Parallel()
 	const period = 300 * time.Millisecond
 	a, b, d := startPair(t, []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: smtptest.Greeting, Conn: 1, Do: smtptest.Drop()})}, nil, WithBackupPeriod(period))
 	begin := time.Now()

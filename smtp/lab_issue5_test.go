@@ -194,6 +194,7 @@ func TestLabRejectedBetween(t *testing.T) {
 // TestLabFailover stops the second Postfix under a running driver and starts it
 // again.
 func TestLabFailover(t *testing.T) {
+	t.Parallel()
 	env := lab(t)
 	if testing.Short() {
 		t.Skip("short")

@@ -14,6 +14,7 @@ import (
 )
 
 func TestF53Stale(t *testing.T) {
+	t.Parallel()
 	for name, do := range map[string]smtptest.Action{
 		"closed":                smtptest.DropAfter(),
 		"421 unasked":           smtptest.After("421 4.4.2 idle for too long\r\n"),
@@ -50,6 +51,7 @@ func TestF53Stale(t *testing.T) {
 }
 
 func TestPoolLimits(t *testing.T) {
+	t.Parallel()
 	srv, d := start(t, []smtptest.Option{offer("PIPELINING")}, WithIdleTime(time.Minute), WithMaxAge(0, 2))
 	for range 5 {
 		_, err := send(t, d, message(plainText))
@@ -106,6 +108,7 @@ func TestProbe(t *testing.T) {
 // TestGoneWhileTaken ends the context of a Send whose envelope went out behind
 // the content of another: the other must not suffer.
 func TestGoneWhileTaken(t *testing.T) {
+	t.Parallel()
 	for range 10 {
 		srv, d := start(t, []smtptest.Option{
 			offer("PIPELINING"),
@@ -143,6 +146,7 @@ func TestCloseWithIdle(t *testing.T) {
 }
 
 func TestSplitRecipients(t *testing.T) {
+	t.Parallel()
 	var to []string
 	for i := range 25 {
 		to = append(to, "u"+itoa(i)+"@d"+itoa(i/5)+".example")

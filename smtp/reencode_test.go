@@ -61,6 +61,7 @@ func (s *leafSink) End(p *mime.Part) error {
 }
 
 func TestA11Reencode(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("long ", 300)
 	tests := []struct {
 		name, body string

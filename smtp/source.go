@@ -17,10 +17,9 @@ type source struct {
 	set     *settings
 	common  *driver.Common
 
-	whole   form
-	narrow  [2]form // without 8-bit octets, and with
-	sent    *form   // the one that last went out
-	written bool    // sent went out to its end
+	whole  form
+	narrow [2]form // without 8-bit octets, and with
+	sent   *form   // the one that last went out
 }
 
 type form struct {

@@ -504,10 +504,7 @@ func (c *conn) judge(body []byte, crlf, declared bool) {
 	if len(body) > 999 { // one more for the dot
 		c.violation("a line of more than 998 octets")
 	}
-	for _, b := range body {
-		if b >= 0x80 && !declared {
-			c.violation("8-bit content that was not declared")
-			return
-		}
+	if !declared && bytes.ContainsFunc(body, func(r rune) bool { return r >= 0x80 }) {
+		c.violation("8-bit content that was not declared")
 	}
 }
