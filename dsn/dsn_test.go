@@ -200,7 +200,7 @@ func TestEnvelopeIDThatIsDecodedAlready(t *testing.T) {
 	for raw, want := range map[string]string{
 		"job+2B7": "job+7", "job+17": "job+17", "job+1": "job+1", "a+3Db+20c": "a=b c", "plain": "plain",
 	} {
-		r := dsn.Parse([]byte("Original-Envelope-Id: " + raw + "\r\n\r\n"))
+		r := Parse([]byte("Original-Envelope-Id: " + raw + "\r\n\r\n"))
 		assert.Equal(t, want, r.OriginalEnvelopeID, raw)
 	}
 }
