@@ -63,7 +63,7 @@ func TestConformanceLab(t *testing.T) {
 	drivertest.Run(t, drivertest.Harness{Parallel: true, Positions: 10, Start: func(t *testing.T) *drivertest.Server {
 		return &drivertest.Server{
 			New:  maker(lab.Addr(t, "LAB_SMTP")),
-			From: "u28@example.com", To: []string{"u29@example.com", "u28@example.com"}, Refused: "reject@example.com",
+			From: "u48@example.com", To: []string{"u48@example.com", "u49@example.com"}, Refused: "reject@example.com",
 		}
 	}})
 }
