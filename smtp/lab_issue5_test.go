@@ -85,16 +85,16 @@ func TestLabDSNRoundTrip(t *testing.T) {
 	env := lab(t)
 	for name, addr := range map[string]string{"postfix": env["LAB_SMTP"], "second postfix": env["LAB_SMTP2"]} {
 		t.Run(name, func(t *testing.T) {
-			labTool(t, "reset", "u44")
+			labTool(t, "reset", "u50")
 			d := labDriver(t, addr)
-			m := labMessage(plainText, "u45@example.com")
-			m.From, m.Return = "u44@example.com", "HDRS"
+			m := labMessage(plainText, "u46@example.com")
+			m.From, m.Return = "u50@example.com", "HDRS"
 			m.EnvelopeID = fmt.Sprintf("job %d = %s", time.Now().UnixNano(), name)
 			m.To[0].Notify = []string{"SUCCESS", "FAILURE"}
 			m.To[0].Original = "rfc822;first+one@example.com"
 			_, err := send(t, d, m)
 			require.NoError(t, err)
-			all := events(t, env, "u44", func(list []map[string]string) bool { return len(list) > 0 })
+			all := events(t, env, "u50", func(list []map[string]string) bool { return len(list) > 0 })
 			assert.Equal(t, m.EnvelopeID, all[0]["DsnOriginalEnvelopeId"])
 			assert.Equal(t, "True", all[0]["IsDeliveryStatusNotification"])
 			assert.Contains(t, []string{"relayed", "delivered"}, all[0]["DsnAction"])
