@@ -68,13 +68,10 @@ func quick() bool { return testing.Short() || raced }
 
 // seedsPerPoint is how many times each power cut is tried: what survives it is a matter of chance.
 func seedsPerPoint() uint64 {
-	switch {
-	case exhaustive:
+	if exhaustive {
 		return 16
-	case quick():
-		return 1
 	}
-	return 2
+	return 1
 }
 
 func TestF34PowerCutAtEveryOperation(t *testing.T) {
