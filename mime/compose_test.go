@@ -117,7 +117,7 @@ func TestComposeFields(t *testing.T) {
 	assert.Equal(t, "s@example.com", c.From)
 	assert.Equal(t, []string{"b@example.com", "B@EXAMPLE.com", `"q q"@example.com`, "secret@example.net"}, c.Recipients)
 	assert.NotContains(t, s, "secret")
-	assert.NotContains(t, strings.ToLower(s), "bcc")
+	assert.NotContains(t, strings.ToLower(s), "\nbcc:")
 	for line := range strings.SplitSeq(s[:strings.Index(s, "\r\n\r\n")], "\r\n") {
 		assert.LessOrEqual(t, len(line), foldColumn, line)
 	}
