@@ -18,9 +18,11 @@ import (
 )
 
 // A group of mails is made durable together and handed to the worker as one.
-// Three can be in memory: one that the worker has, one waiting, one being made.
+// Four can be in memory: one that the worker has, one waiting, one on its way to
+// the disk, one being made.
 const (
 	groupMails = 32
+	groupFiles = 64
 	groupBytes = 4 << 20 // of body text
 )
 
@@ -61,8 +63,11 @@ func (s *session) work(ctx context.Context, batch []*item) error {
 	go w.run(ctx)
 	keep := time.NewTicker(keepAliveEvery)
 	defer keep.Stop()
-	f := &feeder{session: s, w: w, keep: keep}
+	f := &feeder{session: s, w: w, keep: keep, files: new(spool.Group)}
 	feedErr := f.feed(ctx, batch)
+	if errors.Is(feedErr, errWorkerEnded) {
+		feedErr = nil
+	}
 	close(w.queue)
 	for waiting := true; waiting; {
 		select {
@@ -132,9 +137,18 @@ type feeder struct {
 	more  bool
 	group []*prepared
 	bytes int
-	files spool.Group // those of the group, on their way to the disk
+	files *spool.Group // those of the group
+	later *landing     // the group before, on its way to the disk; nil if none
 
 	copyBuf []byte
+}
+
+// A landing is a group whose files are being made durable while the next one is
+// fetched and parsed.
+type landing struct {
+	group []*prepared
+	done  chan struct{}
+	err   error // valid once done is closed
 }
 
 func (f *feeder) keepAlive(ctx context.Context) {
@@ -155,11 +169,12 @@ func (f *feeder) feed(ctx context.Context, batch []*item) error {
 			err = ferr
 		}
 		if err != nil {
+			_ = f.land(ctx) // what came before is good; its own failure shows again
 			return err
 		}
 		batch = batch[n:]
 	}
-	return nil
+	return f.land(ctx)
 }
 
 // window counts the mails to fetch in one go.
@@ -258,30 +273,59 @@ func (f *feeder) add(ctx context.Context, p *prepared) error {
 	if p.ev != nil {
 		f.bytes += len(p.ev.Text) + len(p.ev.HTML)
 	}
-	if len(f.group) >= groupMails || f.bytes >= groupBytes {
+	if len(f.group) >= groupMails || f.files.Len() >= groupFiles || f.bytes >= groupBytes {
 		return f.flush(ctx)
 	}
 	return nil
 }
 
-// flush waits until the group's files are on disk, makes their names durable
-// with one sync for all, and hands the group to the worker.
+// flush sends the group on its way to the disk, after the one before has arrived
+// there and was handed to the worker.
 func (f *feeder) flush(ctx context.Context) error {
-	group := f.group
-	f.group, f.bytes = nil, 0
-	err := f.files.Wait()
+	group, files := f.group, f.files
+	f.group, f.bytes, f.files = nil, 0, new(spool.Group)
+	if err := f.land(ctx); err != nil {
+		_ = files.Wait()
+		f.discardAll(group)
+		return err
+	}
 	if len(group) == 0 {
-		return nil // at most files of a mail that was given up
+		_ = files.Wait() // at most files of a mail that was given up
+		return nil
 	}
-	if err == nil {
-		err = f.common.Spool.SyncDir(spool.Incoming)
+	l := &landing{group: group, done: make(chan struct{})}
+	f.later = l
+	go func() {
+		defer close(l.done)
+		// One sync of the directory makes all their names durable.
+		if l.err = files.Wait(); l.err == nil {
+			l.err = f.common.Spool.SyncDir(spool.Incoming)
+		}
+	}()
+	return nil
+}
+
+// land waits until the group on its way is durable and hands it to the worker.
+func (f *feeder) land(ctx context.Context) error {
+	l := f.later
+	if l == nil {
+		return nil
 	}
-	if err != nil {
-		f.discardAll(group)
-		return spoolError("sync", f.src.Protocol, err)
+	f.later = nil
+	for waiting := true; waiting; {
+		select {
+		case <-l.done:
+			waiting = false
+		case <-f.keep.C:
+			f.keepAlive(ctx)
+		}
 	}
-	if !f.push(ctx, group) {
-		f.discardAll(group)
+	if l.err != nil {
+		f.discardAll(l.group)
+		return spoolError("sync", f.src.Protocol, l.err)
+	}
+	if !f.push(ctx, l.group) {
+		f.discardAll(l.group)
 		return f.ended(ctx)
 	}
 	return nil
@@ -293,12 +337,15 @@ func (s *session) discardAll(group []*prepared) {
 	}
 }
 
+// errWorkerEnded stops the feeder; the worker says why.
+var errWorkerEnded = errors.New("the worker has ended")
+
 func (f *feeder) ended(ctx context.Context) error {
 	f.more = true
 	if err := ctx.Err(); err != nil {
 		return &Error{Op: "poll", Driver: f.src.Protocol, Kind: KindOf(context.Cause(ctx)), Err: context.Cause(ctx)}
 	}
-	return nil // the worker says why
+	return errWorkerEnded
 }
 
 func (f *feeder) push(ctx context.Context, group []*prepared) bool {

@@ -370,6 +370,24 @@ func TestStopEndsTheSessionWithoutError(t *testing.T) {
 	assert.Equal(t, []driver.ID{"uid-2"}, b.srv.left())
 }
 
+func TestNothingIsFetchedLongAfterAStop(t *testing.T) {
+	const n = 500
+	mails := make([]string, n)
+	for i := range mails {
+		mails[i] = mail(fmt.Sprint(i), "")
+	}
+	b := newBench(t, mails...)
+	b.apply(driver.WithBatchSize(n))
+	res, err := b.poll(func(context.Context, *driver.Event) error { return driver.Stop })
+	require.NoError(t, err)
+	assert.True(t, res.More)
+	assert.Len(t, b.srv.left(), n-1)
+	assert.LessOrEqual(t, len(b.srv.fetched), 200, "groups that were under way")
+	left, err := filepath.Glob(filepath.Join(b.spool.Dir(spool.Incoming), "*"))
+	require.NoError(t, err)
+	assert.Len(t, left, 1, "the text file of the one that was handed over")
+}
+
 func TestF42HandlerPanicCountsAndThenQuarantines(t *testing.T) {
 	b := newBench(t, mail("bomb", ""), mail("good", ""))
 	b.apply(driver.WithRetry(0, 0), driver.WithMaxAttempts(3))

@@ -30,15 +30,21 @@ type worker struct {
 	err     error         // why it ended early; valid once done is closed
 	pending *prepared     // handled, but its "done" is not on disk yet
 	inARow  int           // refusals
+	side    *disposer     // nil before and after the run
 }
 
 func (w *worker) run(ctx context.Context) {
 	defer close(w.done)
+	w.side = dispose(w.session)
 	w.err = w.loop(ctx)
-	if w.stuck != nil || errors.As(w.err, new(*noCommitError)) {
-		return
+	if w.stuck == nil && !errors.As(w.err, new(*noCommitError)) {
+		if err := w.settle(); err != nil {
+			w.err = err
+		}
 	}
-	if err := w.settle(); err != nil {
+	err := w.side.end()
+	w.side = nil
+	if err != nil && !errors.As(w.err, new(*noCommitError)) {
 		w.err = err
 	}
 }
@@ -133,16 +139,10 @@ func (w *worker) delivered(p *prepared) error {
 	if w.set.LoopbackInterval > 0 && !w.exempt(p.ev) {
 		w.common.Spool.Loopback().Commit(w.loopRule(), w.loopProfile(), p.ev.SenderAddress, p.ev.ID, time.Now())
 	}
-	var err error
-	if w.set.DeleteProcessed {
-		err = w.common.Spool.RemoveFile(spool.Incoming, p.rec.Raw)
-	} else {
-		_, err = w.common.Spool.Shift(spool.Incoming, p.rec.Raw, spool.Processed) // Prune syncs, or the next Lock
+	if w.side == nil {
+		return w.dispose(p.rec.Raw)
 	}
-	if err != nil {
-		return &noCommitError{spoolError("dispose", w.src.Protocol, err)}
-	}
-	return nil
+	return w.side.take(p.rec.Raw)
 }
 
 // exempt reports whether loopback detection leaves the mail alone: one

@@ -60,12 +60,14 @@ type File interface {
 	io.Reader
 	io.ReaderAt
 	io.Writer
+	// WriterAt writes anywhere in a file made by Create, past its end too (zeros fill a gap), and does not move where Write goes on.
+	io.WriterAt
 	io.Closer
 	// Name is the base name the file was opened by; a later rename does not change it.
 	Name() string
 	// Size is the present length in bytes.
 	Size() (int64, error)
-	// Sync makes the bytes durable. An error is final for the file.
+	// Sync makes the bytes and the length durable, not the times. An error is final for the file.
 	Sync() error
 	// Truncate cuts the file to n bytes.
 	Truncate(n int64) error

@@ -7,7 +7,7 @@ import (
 
 const (
 	// MaxGroupFiles is how many files a Group holds open at most before it makes them durable.
-	MaxGroupFiles = 64
+	MaxGroupFiles = 96
 	// groupWidth is how many are synced at the same time.
 	groupWidth = 16
 )
@@ -36,6 +36,9 @@ func (g *Group) Commit(o *Out) {
 // earlySyncer is a File that can begin writing to the disk without waiting. A sync right behind it then has less to do,
 // and on a journalling file system many share one commit.
 type earlySyncer interface{ startSync() }
+
+// Len is the number of files in the group.
+func (g *Group) Len() int { return len(g.outs) }
 
 func (g *Group) sync() {
 	todo := make(chan *Out, MaxGroupFiles)

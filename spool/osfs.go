@@ -278,6 +278,8 @@ func (f *osFile) Size() (int64, error) {
 	return fi.Size(), nil
 }
 
+func (f *osFile) Sync() error { return syncData(f.File) }
+
 func (f *osFile) TryLock() (bool, error) { return tryLock(f.File) }
 
 // checkName lets only base names pass: os.Root keeps names inside, but a name with a separator would still be a bug.

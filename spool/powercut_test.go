@@ -56,6 +56,27 @@ type cutNode struct {
 	holder        *cutFile
 }
 
+func (n *cutNode) put(p []byte, off int) {
+	if more := off + len(p) - len(n.data); more > 0 {
+		n.data = append(n.data, make([]byte, more)...)
+	}
+	copy(n.data[off:], p)
+}
+
+// survives gives what is found after the cut: up to some byte what was written last, behind it what was synced.
+func (n *cutNode) survives(r *rand.Rand) []byte {
+	from := 0
+	for from < min(len(n.data), len(n.durable)) && n.data[from] == n.durable[from] {
+		from++
+	}
+	to := len(n.data)
+	for to > from && to <= len(n.durable) && n.data[to-1] == n.durable[to-1] {
+		to--
+	}
+	to = from + r.IntN(to-from+1)
+	return append(slices.Clone(n.data[:to]), n.durable[min(to, len(n.durable)):]...)
+}
+
 var errPower = errors.New("power cut")
 
 func (d *cutDisk) step() error {
@@ -89,10 +110,7 @@ func (d *cutDisk) reboot(r *rand.Rand) *cutDisk {
 		for _, name := range slices.Sorted(maps.Keys(found)) {
 			node := found[name]
 			if nodes[node] == nil {
-				data := slices.Clone(node.durable)
-				if more := len(node.data) - len(data); more > 0 {
-					data = node.data[:len(data)+r.IntN(more+1)]
-				}
+				data := node.survives(r)
 				nodes[node] = &cutNode{data: slices.Clone(data), durable: slices.Clone(data)}
 			}
 			dir.names[name] = nodes[node]
@@ -182,9 +200,16 @@ func (d *cutDir) open(name string, create, excl bool) (File, error) {
 	return &cutFile{disk: d.disk, node: node, name: name}, nil
 }
 
-func (d *cutDir) Create(name string) (File, error)     { return d.open(name, true, true) }
-func (d *cutDir) Open(name string) (File, error)       { return d.open(name, false, false) }
-func (d *cutDir) OpenAppend(name string) (File, error) { return d.open(name, true, false) }
+func (d *cutDir) Create(name string) (File, error) { return d.open(name, true, true) }
+func (d *cutDir) Open(name string) (File, error)   { return d.open(name, false, false) }
+func (d *cutDir) OpenAppend(name string) (File, error) {
+	f, err := d.open(name, true, false)
+	if err != nil {
+		return nil, err
+	}
+	f.(*cutFile).atEnd = true
+	return f, nil
+}
 
 func (d *cutDir) Remove(name string) error {
 	d.disk.mu.Lock()
@@ -257,6 +282,8 @@ type cutFile struct {
 	node *cutNode
 	name string
 	at   int
+
+	atEnd bool
 }
 
 func (f *cutFile) Name() string         { return f.name }
@@ -286,7 +313,24 @@ func (f *cutFile) Write(p []byte) (int, error) {
 	defer f.disk.mu.Unlock()
 	err := f.disk.step()
 	if err == nil || f.disk.ops == f.disk.cutAt { // the write in which the power goes may have begun
-		f.node.data = append(f.node.data, p...)
+		if f.atEnd {
+			f.at = len(f.node.data)
+		}
+		f.node.put(p, f.at)
+		f.at += len(p)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (f *cutFile) WriteAt(p []byte, off int64) (int, error) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	err := f.disk.step()
+	if err == nil || f.disk.ops == f.disk.cutAt {
+		f.node.put(p, int(off))
 	}
 	if err != nil {
 		return 0, err

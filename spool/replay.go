@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,7 @@ type idsFile struct {
 // each calls fn for every intact line behind the header.
 func (r *idsFile) each(fn func(line) error) error {
 	r.c.seed = headerSeed(r.id.header())
-	for first := true; ; first = false {
+	for first := true; ; {
 		raw, err := r.next()
 		if err == io.EOF {
 			return nil
@@ -44,8 +45,13 @@ func (r *idsFile) each(fn func(line) error) error {
 		if err != nil {
 			return err
 		}
+		// Zeros are room that no line has taken yet, or one whose line never reached the disk.
+		if raw = bytes.TrimRight(raw, "\x00"); len(raw) == 0 {
+			continue
+		}
 		text, whole := strings.CutSuffix(string(raw), "\n")
 		if first {
+			first = false
 			got, version, ok := parseHeader(text)
 			switch {
 			case version != "" && whole:

@@ -155,7 +155,9 @@ type currentFile struct {
 	f    File
 	name string
 	c    codec
-	new  bool // its name is not yet durable
+	new  bool  // its name is not yet durable
+	end  int64 // of the lines
+	room int64 // length of the file; zeros from end on
 }
 
 // openCurrent makes Current when it is first needed, so that an idle mailbox has none.
@@ -176,6 +178,7 @@ func (m *Mailbox) openCurrent() (*currentFile, error) {
 		_ = m.dir.Remove(name)
 		return nil, fileError("write", m.dir, name, err)
 	}
+	cur.end, cur.room = int64(len(b)), int64(len(b))
 	m.current = cur
 	return cur, nil
 }
@@ -188,12 +191,36 @@ func (c *currentFile) write(lines []byte) error {
 	if same, err := c.d.Same(c.name, c.f); err != nil || !same {
 		return fileError("write", c.d, c.name, cmpErr(err, ErrReplaced))
 	}
+	if err := c.reserve(int64(len(lines))); err != nil {
+		return fileError("write", c.d, c.name, err)
+	}
 	if n, err := c.f.Write(lines); err != nil || n < len(lines) {
 		return fileError("write", c.d, c.name, cmpErr(err, io.ErrShortWrite))
 	}
+	c.end += int64(len(lines))
 	if err := c.f.Sync(); err != nil {
 		return fileError("sync", c.d, c.name, err)
 	}
+	return nil
+}
+
+const (
+	minRoom = 4 << 10 // bytes
+	maxRoom = 1 << 20
+)
+
+// reserve keeps zeros behind the lines. On a journalling file system a sync that finds the length unchanged has only the
+// bytes to write; one that makes the file longer waits for the journal, and so for what other files have in it.
+func (c *currentFile) reserve(n int64) error {
+	end := c.end + n
+	if end <= c.room {
+		return nil
+	}
+	room := (end + min(max(c.room, minRoom), maxRoom) + minRoom - 1) / minRoom * minRoom
+	if _, err := c.f.WriteAt(make([]byte, room-end), end); err != nil {
+		return err
+	}
+	c.room = room
 	return nil
 }
 

@@ -18,7 +18,7 @@ func BenchmarkDurable(b *testing.B) {
 	}{
 		{"pipeline/10KB", func(root string) error { return pipeline(root, mails, n) }},
 		{"pipeline/10KB/batch=10", func(root string) error { return pipeline(root, mails, 10) }},
-		{"onebyone/10KB", func(root string) error { return oneByOne(root, mails) }},
+		{"onebyone/10KB", func(root string) error { return oneByOne(root, mails, "%d.eml", "%d.txt") }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(n * mailBytes)

@@ -113,8 +113,10 @@ func pipeline(root string, mails [][]byte, batch int) error {
 	return nil
 }
 
-// oneByOne makes one mail after the other durable in the way everybody writes it first.
-func oneByOne(root string, mails [][]byte) error {
+// oneByOne makes one mail after the other durable in the way everybody writes it first: write, sync, rename each file,
+// sync the directory. The pipeline makes two files of a plain mail, the raw one and OriginalMessageText; names says which
+// the loop makes. It keeps no record, so a crash makes it hand mails over again without knowing.
+func oneByOne(root string, mails [][]byte, names ...string) error {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return err
 	}
@@ -124,27 +126,32 @@ func oneByOne(root string, mails [][]byte) error {
 	}
 	defer dir.Close()
 	for i, m := range mails {
-		final := filepath.Join(root, fmt.Sprintf("%d.eml", i))
-		f, err := os.OpenFile(final+".part", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
+		for _, name := range names {
+			if err := oneFile(filepath.Join(root, fmt.Sprintf(name, i)), m); err != nil {
+				return err
+			}
 		}
-		_, err = f.Write(m)
-		if err == nil {
-			err = f.Sync()
-		}
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err == nil {
-			err = os.Rename(final+".part", final)
-		}
-		if err == nil {
-			err = dir.Sync()
-		}
-		if err != nil {
+		if err := dir.Sync(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func oneFile(final string, m []byte) error {
+	f, err := os.OpenFile(final+".part", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(m)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(final+".part", final)
+	}
+	return err
 }

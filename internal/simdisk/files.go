@@ -238,21 +238,45 @@ func (f *file) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
+// WriteAt is refused on a file opened for appending, as by os.File.
+func (f *file) WriteAt(p []byte, off int64) (n int, err error) {
+	if !f.writable || f.atEnd {
+		return 0, pathError("write", f.name, fs.ErrPermission)
+	}
+	err, lied := f.do(OpWrite, func() error {
+		n = len(p)
+		f.putAt(p, int(off))
+		return nil
+	}, func() {
+		n = len(p) / 2
+		f.putAt(p[:n], int(off))
+	})
+	if lied {
+		n = len(p)
+	}
+	return n, err
+}
+
 func (f *file) put(p []byte) {
 	if f.atEnd {
 		f.off = len(f.n.data)
 	}
-	end := f.off + len(p)
+	f.putAt(p, f.off)
+	f.off += len(p)
+}
+
+func (f *file) putAt(p []byte, off int) {
 	if len(p) == 0 {
 		return
 	}
+	end := off + len(p)
+	from := min(off, len(f.n.data)) // a gap is zeros
 	if end > len(f.n.data) {
 		f.n.data = append(f.n.data, make([]byte, end-len(f.n.data))...)
 	}
-	copy(f.n.data[f.off:], p)
-	f.n.dirty = append(f.n.dirty, span{f.off, end})
+	copy(f.n.data[off:], p)
+	f.n.dirty = append(f.n.dirty, span{from, end})
 	f.n.mod = f.d.tick()
-	f.off = end
 }
 
 func (f *file) Size() (n int64, err error) {
