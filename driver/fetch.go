@@ -22,7 +22,7 @@ import (
 // the disk, one being made.
 const (
 	groupMails = 32
-	groupFiles = 64
+	groupFiles = 56      // with those of one more mail below spool.MaxGroupFiles, as a rule
 	groupBytes = 4 << 20 // of body text
 )
 
@@ -148,7 +148,8 @@ type feeder struct {
 type landing struct {
 	group []*prepared
 	done  chan struct{}
-	err   error // valid once done is closed
+	err   error // valid once done is closed, as is taken
+	taken bool  // by the worker
 }
 
 func (f *feeder) keepAlive(ctx context.Context) {
@@ -261,6 +262,9 @@ func (f *feeder) chunk(ctx context.Context, items []*item) error {
 			return spoolError("parse", f.src.Protocol, p.err)
 		}
 		if err := f.add(ctx, p); err != nil {
+			if fetchErr != nil {
+				return fetchErr // the connection is out of step
+			}
 			return err
 		}
 	}
@@ -301,6 +305,9 @@ func (f *feeder) flush(ctx context.Context) error {
 		if l.err = files.Wait(); l.err == nil {
 			l.err = f.common.Spool.SyncDir(spool.Incoming)
 		}
+		if l.err == nil {
+			l.taken = f.push(ctx, group)
+		}
 	}()
 	return nil
 }
@@ -324,7 +331,7 @@ func (f *feeder) land(ctx context.Context) error {
 		f.discardAll(l.group)
 		return spoolError("sync", f.src.Protocol, l.err)
 	}
-	if !f.push(ctx, l.group) {
+	if !l.taken {
 		f.discardAll(l.group)
 		return f.ended(ctx)
 	}
@@ -364,8 +371,6 @@ func (f *feeder) push(ctx context.Context, group []*prepared) bool {
 			return false
 		case <-f.w.done:
 			return false
-		case <-f.keep.C:
-			f.keepAlive(ctx)
 		}
 	}
 }
@@ -405,7 +410,6 @@ func (f *feeder) save(r io.Reader) (fetched, error) {
 		}
 		return fetched{}, err
 	}
-	f.files.Commit(raw)
 	return fetched{raw: raw, hash: h.sum(), size: n, no: f.msgNo}, nil
 }
 
@@ -430,6 +434,7 @@ func (f *feeder) prepareNew(it *item, x fetched) *prepared {
 	p := &prepared{item: it, fresh: true, outs: []*spool.Out{x.raw}, rec: spool.Record{
 		Key: it.key, EventID: f.eventID(it, x.hash), Raw: x.raw.Name(), Size: size, HeaderHash: x.hash,
 	}}
+	f.files.Commit(x.raw)
 	if f.exhausted(it) {
 		return p.exhaust(it)
 	}

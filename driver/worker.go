@@ -44,7 +44,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 	err := w.side.end()
 	w.side = nil
-	if err != nil && !errors.As(w.err, new(*noCommitError)) {
+	if err != nil && w.stuck == nil && !errors.As(w.err, new(*noCommitError)) {
 		w.err = err
 	}
 }

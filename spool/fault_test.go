@@ -171,6 +171,17 @@ func (f *faultFile) Write(p []byte) (int, error) {
 	return f.File.Write(p)
 }
 
+func (f *faultFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.f.step("write", f.Name()); err != nil {
+		if errors.Is(err, errFault) {
+			n, _ := f.File.WriteAt(p[:len(p)/2], off)
+			return n, err
+		}
+		return 0, err
+	}
+	return f.File.WriteAt(p, off)
+}
+
 func (f *faultFile) Sync() error {
 	if err := f.f.step("sync", f.Name()); err != nil {
 		return err

@@ -7,7 +7,7 @@ import (
 
 const (
 	// MaxGroupFiles is how many files a Group holds open at most before it makes them durable.
-	MaxGroupFiles = 96
+	MaxGroupFiles = 64
 	// groupWidth is how many are synced at the same time.
 	groupWidth = 16
 )

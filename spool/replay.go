@@ -31,6 +31,7 @@ type idsFile struct {
 	good func(raw []byte) error
 	// damaged: an intact line follows a bad one, so this is not merely a write that was cut short.
 	bads    int
+	room    bool // Current: zeros may follow the lines
 	damaged bool
 }
 
@@ -45,9 +46,11 @@ func (r *idsFile) each(fn func(line) error) error {
 		if err != nil {
 			return err
 		}
-		// Zeros are room that no line has taken yet, or one whose line never reached the disk.
-		if raw = bytes.TrimRight(raw, "\x00"); len(raw) == 0 {
-			continue
+		// Zeros are room that no line has taken, or one whose line never reached the disk.
+		if r.room {
+			if raw = bytes.Trim(raw, "\x00"); len(raw) == 0 {
+				continue
+			}
 		}
 		text, whole := strings.CutSuffix(string(raw), "\n")
 		if first {
@@ -150,7 +153,7 @@ func (m *Mailbox) openIDs(name string) (File, error) {
 }
 
 func (m *Mailbox) reader(name string, f File) *idsFile {
-	return &idsFile{path: filepath.Join(m.dir.Path(), name), id: m.id, br: bufio.NewReaderSize(f, 64<<10)}
+	return &idsFile{path: filepath.Join(m.dir.Path(), name), id: m.id, room: name == m.currentName(), br: bufio.NewReaderSize(f, 64<<10)}
 }
 
 // load reads one file into memory. Bad lines are kept aside unless readOnly. It tells whether the file was there.

@@ -157,6 +157,7 @@ type currentFile struct {
 	c    codec
 	new  bool  // its name is not yet durable
 	end  int64 // of the lines
+	max  int64 // that a reader takes
 	room int64 // length of the file; zeros from end on
 }
 
@@ -170,7 +171,7 @@ func (m *Mailbox) openCurrent() (*currentFile, error) {
 	if err != nil {
 		return nil, fileError("create", m.dir, name, err)
 	}
-	cur := &currentFile{d: m.dir, f: f, name: name, new: true}
+	cur := &currentFile{d: m.dir, f: f, name: name, new: true, max: m.s.idsLimit}
 	b, seed := headerLine(m.id)
 	cur.c.seed = seed
 	if _, err := f.Write(b); err != nil {
@@ -191,10 +192,8 @@ func (c *currentFile) write(lines []byte) error {
 	if same, err := c.d.Same(c.name, c.f); err != nil || !same {
 		return fileError("write", c.d, c.name, cmpErr(err, ErrReplaced))
 	}
-	if err := c.reserve(int64(len(lines))); err != nil {
-		return fileError("write", c.d, c.name, err)
-	}
-	if n, err := c.f.Write(lines); err != nil || n < len(lines) {
+	c.place(int64(len(lines)))
+	if n, err := c.f.WriteAt(lines, c.end); err != nil || n < len(lines) {
 		return fileError("write", c.d, c.name, cmpErr(err, io.ErrShortWrite))
 	}
 	c.end += int64(len(lines))
@@ -205,23 +204,27 @@ func (c *currentFile) write(lines []byte) error {
 }
 
 const (
-	minRoom = 4 << 10 // bytes
-	maxRoom = 1 << 20
+	pageSize = 4 << 10 // bytes; what a disk writes in one piece, as a rule
+	maxRoom  = 1 << 20
 )
 
-// reserve keeps zeros behind the lines. On a journalling file system a sync that finds the length unchanged has only the
-// bytes to write; one that makes the file longer waits for the journal, and so for what other files have in it.
-func (c *currentFile) reserve(n int64) error {
+// place finds the place of the next n bytes of lines and keeps zeros behind it. On a journalling file system a sync that
+// finds the length unchanged has only the bytes to write; one that makes the file longer waits for the journal, and so for
+// what other files have in it. Lines that fit into one page do not lie on two, so that a power cut leaves the first of
+// them or none.
+func (c *currentFile) place(n int64) {
+	if left := pageSize - c.end%pageSize; n > left && n <= pageSize {
+		c.end += left
+	}
 	end := c.end + n
 	if end <= c.room {
-		return nil
+		return
 	}
-	room := (end + min(max(c.room, minRoom), maxRoom) + minRoom - 1) / minRoom * minRoom
-	if _, err := c.f.WriteAt(make([]byte, room-end), end); err != nil {
-		return err
-	}
-	c.room = room
-	return nil
+	room := (end + min(max(c.room, pageSize), maxRoom) + pageSize - 1) / pageSize * pageSize
+	room = max(end, min(room, c.max))
+	if _, err := c.f.WriteAt(make([]byte, room-end), end); err == nil {
+		c.room = room
+	} // else the lines may still fit: their own write tells
 }
 
 // Append records changes, all with one write and one sync, and returns once they are on disk. After an error nothing

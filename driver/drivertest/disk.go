@@ -189,6 +189,15 @@ func (f *diskFile) Write(p []byte) (int, error) {
 	return f.File.Write(p)
 }
 
+// WriteAt fails like Write.
+func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.d.step(opWrite); err != nil {
+		n, _ := f.File.WriteAt(p[:len(p)/2], off)
+		return n, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
+	}
+	return f.File.WriteAt(p, off)
+}
+
 func (f *diskFile) Sync() error {
 	if err := f.d.step(opSync); err != nil {
 		return &fs.PathError{Op: "sync", Path: f.Name(), Err: err}

@@ -215,6 +215,16 @@ func (f *pointFile) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
+// WriteAt tells the room that is made for records from the records.
+func (f *pointFile) WriteAt(b []byte, off int64) (n int, err error) {
+	op := "write"
+	if len(b) > 0 && b[0] == 0 {
+		op = "room"
+	}
+	err = f.f.around(op, f.Name(), func() error { n, err = f.File.WriteAt(b, off); return err })
+	return n, err
+}
+
 func (f *pointFile) Sync() error { return f.f.around("sync", f.Name(), f.File.Sync) }
 
 func (f *pointFile) Truncate(n int64) error {

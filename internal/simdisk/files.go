@@ -244,8 +244,12 @@ func (f *file) WriteAt(p []byte, off int64) (n int, err error) {
 		return 0, pathError("write", f.name, fs.ErrPermission)
 	}
 	err, lied := f.do(OpWrite, func() error {
+		in := p
+		if f.d.rewrite != nil {
+			in = f.d.rewrite(Call{Op: OpWrite, Dir: f.dir, Name: f.name}, p)
+		}
+		f.putAt(in, int(off))
 		n = len(p)
-		f.putAt(p, int(off))
 		return nil
 	}, func() {
 		n = len(p) / 2
