@@ -3,6 +3,7 @@ module github.com/maildriver/maildriver
 go 1.26.0
 
 require (
+	github.com/emersion/go-imap/v2 v2.0.0-beta.8
 	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6
 	github.com/emersion/go-smtp v0.25.1
 	github.com/knadh/go-pop3 v1.0.1
@@ -16,4 +17,6 @@ require (
 require (
 	github.com/emersion/go-message v0.18.2 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	software.sslmate.com/src/go-pkcs12 v0.7.4
 )

@@ -18,19 +18,31 @@ const module = "github.com/maildriver/maildriver"
 // layers says which of our packages a package may import; the arrows of the
 // architecture point one way.
 var layers = map[string][]string{
-	"mime":              nil,
-	"dsn":               {"mime"},
-	"spool":             nil,
-	"driver":            {"spool", "mime", "dsn"},
-	"internal/life":     nil,
-	"internal/netx":     {"driver"},
-	"internal/sasl":     {"driver", "internal/netx"},
-	"pop3":              {"driver", "spool", "mime", "internal/"},
-	"smtp":              {"driver", "spool", "mime", "internal/"},
-	"pop3/pop3test":     {},
-	"smtp/smtptest":     {},
-	"driver/drivertest": {"driver", "spool", "mime", "internal/"},
-	"examples/inspect":  {"mime", "dsn", "driver"},
+	"mime":                   nil,
+	"dsn":                    {"mime"},
+	"spool":                  nil,
+	"driver":                 {"spool", "mime", "dsn", "internal/clientcert"},
+	"internal/life":          nil,
+	"internal/clientcert":    nil,
+	"internal/httpauth":      nil,
+	"internal/netx":          {"driver", "internal/httpauth", "internal/ntlm", "internal/tlsbind"},
+	"internal/ntlm":          nil,
+	"internal/tlsbind":       nil,
+	"internal/sasl":          {"driver", "internal/ntlm", "internal/tlsbind"},
+	"internal/sasl/sasltest": {"internal/ntlm"},
+	"pop3":                   {"driver", "spool", "mime", "internal/"},
+	"smtp":                   {"driver", "spool", "mime", "internal/"},
+	"pop3/pop3test":          {"internal/testcert", "internal/sasl/sasltest"},
+	"imap":                   {"driver", "spool", "mime", "internal/"},
+	"imap/imaptest":          {"internal/testcert", "internal/sasl/sasltest"},
+	"ews":                    {"driver", "spool", "mime", "internal/"},
+	"ews/ewstest":            {"internal/testcert"},
+	"smtp/smtptest":          {"internal/testcert", "internal/sasl/sasltest"},
+	"internal/httpx":         {"driver", "internal/"},
+	"webdav":                 {"driver", "spool", "mime", "internal/"},
+	"webdav/webdavtest":      {"internal/sasl/sasltest"},
+	"driver/drivertest":      {"driver", "spool", "mime", "internal/"},
+	"examples/inspect":       {"mime", "dsn", "driver"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {
@@ -49,7 +61,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			assert.NotEqual(t, "github.com/emersion/go-message/charset", imp, "%s: that package sets a global hook", pkg)
 			ours, ok := strings.CutPrefix(imp, module+"/")
 			if !ok {
-				if pkg == "spool" || pkg == "pop3/pop3test" || pkg == "smtp/smtptest" {
+				if pkg == "spool" || pkg == "pop3/pop3test" || pkg == "smtp/smtptest" || pkg == "ews/ewstest" {
 					assert.NotContains(t, strings.Split(imp, "/")[0], ".", "%s imports %s, but needs only the standard library", pkg, imp)
 				}
 				continue
@@ -67,7 +79,7 @@ func TestImportsPointOneWay(t *testing.T) {
 // TestNoForeignTypesInTheAPI keeps types of other modules out of exported
 // declarations, so that a change there is none of ours.
 func TestNoForeignTypesInTheAPI(t *testing.T) {
-	for _, dir := range []string{"driver", "mime", "dsn", "spool", "pop3", "smtp", "pop3/pop3test", "smtp/smtptest"} {
+	for _, dir := range []string{"driver", "mime", "dsn", "spool", "pop3", "imap", "ews", "smtp", "ews/ewstest", "imap/imaptest", "pop3/pop3test", "smtp/smtptest", "webdav", "webdav/webdavtest"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		require.NoError(t, err)
 		require.NotEmpty(t, files)

@@ -229,7 +229,7 @@ func (b *builder) leafFile(o *openPart, p *mime.Part) (io.Writer, error) {
 // UTF-8 as it was decoded already.
 func (b *builder) leafFileText(o *openPart, p *mime.Part) (io.Writer, error) {
 	f := b.describe(p)
-	f.Charset, f.Generated = "utf-8", true
+	f.Charset, f.Generated, f.whole = "utf-8", true, true
 	return b.attach(o, f)
 }
 
@@ -308,6 +308,7 @@ func (b *builder) decode(o *openPart, w io.Writer) io.Writer {
 func (b *builder) finish(root *mime.Part) error {
 	ev := b.ev
 	ev.Message = root
+	ev.Prefix = b.set.SubjectPrefixes.Prefix(ev.Subject)
 	for p := range root.All() {
 		ev.Defects = append(ev.Defects, p.Defects...)
 	}
@@ -318,7 +319,11 @@ func (b *builder) finish(root *mime.Part) error {
 		ev.HTML, ev.HTMLTruncated, ev.HTMLCharset = b.html.String(), b.html.over, charsetOf(b.htmlPart)
 	}
 	if b.set.ConvertToPlain && b.html != nil {
-		if b.text == nil {
+		if b.text != nil { // the event has nothing of the HTML
+			for i := range ev.Files {
+				ev.Files[i].whole = false
+			}
+		} else {
 			var plain strings.Builder
 			if err := mime.HTMLToText(strings.NewReader(ev.HTML), &plain); err != nil {
 				return err

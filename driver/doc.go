@@ -17,6 +17,15 @@
 // exactly one directory of the spool, or both; after that its files are the
 // host's. What a handler's result means is said at [Handler].
 //
+// # Connections
+//
+// Options of this package say how every driver connects: [WithSecurity] and the
+// trust in certificates ([WithRootCAs], [WithPinnedKeys],
+// [LoadClientCertificate]), [WithProxy], where connections may go
+// ([WithDialPolicy]), and where passwords come from ([Secret]). TLS that was
+// asked for is never done without. [WithLogDebug] writes what is said on a
+// connection to a file, without what logs in and without mail.
+//
 // # Spool
 //
 // Attachments become files in the incoming directory; the raw mail ends in

@@ -115,6 +115,9 @@ type File struct {
 	// Part is the path of the part in the message, see mime.Part.
 	Part string
 	Size int64
+
+	// whole: it has the body of which the event holds only the start.
+	whole bool
 }
 
 // OriginalTextFile returns the path of the file with the header and the plain

@@ -33,7 +33,7 @@ const (
 	deliver verdict = iota // call the handler
 	fail                   // to the failed directory
 	crash                  // the parser panicked
-	tooBig                 // refuse for now
+	tooBig                 // refuse for now, as one that cannot be read
 	gone                   // forget the record
 )
 
@@ -196,7 +196,8 @@ type fetched struct {
 	hash string
 	size int64 // of the raw mail
 	no   uint64
-	err  error // the mail is too big
+	err  error // the mail is too big, or cannot be read
+	lone bool  // the session goes on
 }
 
 func (f *feeder) chunk(ctx context.Context, items []*item) error {
@@ -242,7 +243,9 @@ func (f *feeder) chunk(ctx context.Context, items []*item) error {
 		switch {
 		case ok && x.err != nil:
 			p = &prepared{item: it, verdict: tooBig, err: x.err, rec: spool.Record{EventID: f.eventID(it, "")}}
-			fetchErr = &noCommitError{errDropped}
+			if !x.lone {
+				fetchErr = &noCommitError{errDropped}
+			}
 		case ok:
 			delete(got, it.id)
 			p = f.prepareNew(it, x)
@@ -402,6 +405,10 @@ func (f *feeder) save(r io.Reader) (fetched, error) {
 	}
 	if err == nil {
 		err = raw.Flush()
+	}
+	if unreadable, ok := errors.AsType[*UnreadableError](err); ok {
+		_ = raw.Abort()
+		return fetched{err: f.wrap("fetch", unreadable), lone: true}, nil
 	}
 	if err != nil {
 		_ = raw.Abort()

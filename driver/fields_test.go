@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -290,6 +291,67 @@ func TestReplies(t *testing.T) {
 		names = append(names, a.Name)
 	}
 	assert.Equal(t, []string{"Übersicht ../../x.pdf", ev.Files[2].Name}, names, "files that the driver made stay here")
+}
+
+// TestRepliesSkipEmptyAddresses: a null Reply-To is none.
+func TestRepliesSkipEmptyAddresses(t *testing.T) {
+	for field, want := range map[string][]mime.Address{
+		"<>":                         {{Addr: "s@example.org"}},
+		"undisclosed-recipients:;":   {{Addr: "s@example.org"}},
+		"Nobody <>, h@example.org":   {{Addr: "h@example.org"}},
+		"Team: <>, t@example.org, ;": {{Addr: "t@example.org", Group: "Team"}},
+	} {
+		ev, _ := one(t, "From: s@example.org\nReply-To: "+field+"\nSubject: x\n\nhi\n")
+		for _, d := range []*mime.Draft{ev.Reply(), ev.ReplyAll()} {
+			assert.Equal(t, want, d.To, field)
+			_, err := d.Compose()
+			require.NoError(t, err, field)
+		}
+	}
+	ev := &driver.Event{ReplyTo: []mime.Address{{Name: "Nobody"}}, Sender: mime.Address{Addr: "s@example.org"}}
+	assert.Equal(t, []mime.Address{{Addr: "s@example.org"}}, ev.Reply().To)
+}
+
+// TestForwardOfCutBodies has a forward hold all of the mail, and not the header
+// that the original text file has.
+func TestForwardOfCutBodies(t *testing.T) {
+	long := strings.Repeat("ü", 5000)
+	const alternative = "From: a@example.org\nX-Secret: " + "route\nContent-Type: multipart/alternative; boundary=b\n\n" +
+		"--b\nContent-Type: text/plain; charset=utf-8\n\n%s\n\nend\n--b\nContent-Type: text/html; charset=utf-8\n\n<p>%s</p>\n--b--\n"
+	for _, tt := range []struct {
+		name, text, html string
+		opts             []driver.Option
+		want             []string // names and types
+		has              []string // what each ends with
+	}{
+		{"neither", "short", "short", nil, nil, nil},
+		{"text", long, "short", nil, []string{"MessageText.txt text/plain; charset=utf-8"}, []string{long + "\n\nend"}},
+		{"HTML", "short", long, nil, []string{"* text/html; charset=utf-8"}, []string{"<p>" + long + "</p>"}},
+		{"both", long, long, nil, []string{"* text/html; charset=utf-8", "MessageText.txt text/plain; charset=utf-8"}, []string{"<p>" + long + "</p>", long + "\n\nend"}},
+		{"HTML that is not wanted", "short", long, []driver.Option{driver.WithConvertToPlainText(true)}, nil, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ev, _ := one(t, fmt.Sprintf(alternative, tt.text, tt.html), append(tt.opts, driver.WithMaxBodyBytes(1001))...)
+			d := ev.Forward(mime.Address{Addr: "boss@example.org"})
+			require.Len(t, d.Attachments, len(tt.want))
+			for i, a := range d.Attachments {
+				name, typ, _ := strings.Cut(tt.want[i], " ")
+				assert.Equal(t, typ, a.Type)
+				if name != "*" {
+					assert.Equal(t, name, a.Name)
+				}
+				got := slurp(t, a.Open)
+				assert.Equal(t, tt.has[i], strings.TrimRight(strings.ReplaceAll(got, "\r\n", "\n"), "\n"))
+			}
+			_, err := d.Compose()
+			require.NoError(t, err)
+		})
+	}
+	ev, _ := one(t, "Content-Type: text/html; charset=utf-8\n\n<p>"+long+"\n", driver.WithMaxBodyBytes(1001), driver.WithConvertToPlainText(true))
+	require.True(t, ev.TextTruncated)
+	d := ev.Forward(mime.Address{Addr: "boss@example.org"})
+	require.Len(t, d.Attachments, 1, "the HTML that the text was made of")
+	assert.Contains(t, slurp(t, d.Attachments[0].Open), long)
 }
 
 func TestA49AutomaticReplies(t *testing.T) {

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/maildriver/maildriver/mime"
@@ -53,6 +54,7 @@ type InboundSettings struct {
 	MaxBodyBytes      int64
 	MaxMessageBytes   int64
 	Limits            mime.Limits
+	SubjectPrefixes   mime.SubjectPrefixes // besides Re, Fwd and Fw
 }
 
 // NewInboundSettings returns the defaults.
@@ -186,4 +188,12 @@ func WithMaxMessageBytes(n int64) Option {
 // to the failed directory.
 func WithLimits(l mime.Limits) Option {
 	return inOption("Limits", func(s *InboundSettings) error { s.Limits = l; return nil })
+}
+
+// WithSubjectPrefixes has Event.Prefix know prefixes of other languages, e.g.
+// those of [mime.LocalSubjectPrefixes], by the one of Re, Fwd and Fw that each
+// means. The default is to know these three alone.
+func WithSubjectPrefixes(p mime.SubjectPrefixes) Option {
+	p = maps.Clone(p)
+	return inOption("SubjectPrefixes", func(s *InboundSettings) error { s.SubjectPrefixes = p; return p.Check() })
 }

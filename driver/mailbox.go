@@ -20,6 +20,16 @@ func (e *RemoveError) Error() string {
 }
 func (e *RemoveError) Unwrap() error { return e.Err }
 
+// An UnreadableError is what the reader given to put of [Mailbox].Fetch returns
+// when the server cannot give this one mail, or gives it damaged, and the
+// session is good to go on: put then returns nil. The mail is reported in
+// [PollResult].Failures, stays on the server and is tried again after a
+// back-off.
+type UnreadableError struct{ Err error }
+
+func (e *UnreadableError) Error() string { return fmt.Sprintf("the mail cannot be read: %v", e.Err) }
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
 // An ID names a mail in its mailbox for as long as the mail is there: the UIDL
 // of POP3, UIDVALIDITY.UID of IMAP, an ItemId.
 type ID string

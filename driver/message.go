@@ -23,8 +23,6 @@ type Message struct {
 	// Open gives the bytes from the start, each time anew: header and body,
 	// any line ends. The driver closes what it opened.
 	Open func() (io.ReadCloser, error)
-	// Size in bytes, 0 if unknown: declared to servers that offer SIZE.
-	Size int64
 	// MessageID, without angle brackets, names the message in receipts and
 	// logs; "" if unknown.
 	MessageID string
@@ -40,6 +38,10 @@ type Message struct {
 	// content the parts that need it are sent in base64. False, the usual,
 	// makes every line end CRLF.
 	Binary bool
+	// SMTPUTF8 says that the header is in UTF-8 (RFC 6532), so that only servers
+	// with the extension SMTPUTF8 take it (RFC 6531). What the addresses need is
+	// found out in any case. [NewMessage] sets it where the draft came to that.
+	SMTPUTF8 bool
 	// RequireTLS asks every server on the way to hand the message on over
 	// verified TLS or not at all (RFC 8689).
 	RequireTLS bool
@@ -74,7 +76,8 @@ type Recipient struct {
 	Original string
 }
 
-// NewMessage composes d for sending. An automatic reply (AutoSubmitted
+// NewMessage composes d for sending; [Compose] does it with the settings of a
+// driver. An automatic reply (AutoSubmitted
 // "auto-replied") gets the null reverse path, so that nothing ever answers it
 // (RFC 3834 section 3.3); set From for a server that refuses that.
 func NewMessage(d *mime.Draft) (*Message, error) {
@@ -82,7 +85,7 @@ func NewMessage(d *mime.Draft) (*Message, error) {
 	if err != nil {
 		return nil, &Error{Op: "compose", Kind: KindPermanent, Err: err}
 	}
-	m := &Message{From: c.From, MessageID: c.MessageID, Open: func() (io.ReadCloser, error) { return pipeFrom(c) }}
+	m := &Message{From: c.From, MessageID: c.MessageID, SMTPUTF8: c.SMTPUTF8, Open: func() (io.ReadCloser, error) { return pipeFrom(c) }}
 	if kind, _, _ := strings.Cut(d.AutoSubmitted, ";"); strings.EqualFold(strings.TrimSpace(kind), "auto-replied") {
 		m.From = ""
 	}

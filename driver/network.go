@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -44,27 +43,6 @@ func (s Security) String() string {
 // greeting together) and, apart from that, every wait for the peer.
 const DefaultTimeout = 60 * time.Second
 
-// A Secret is a password or token. It prints as "[secret]" in every form; only
-// Reveal gives the text.
-type Secret struct{ text string }
-
-// NewSecret wraps text.
-func NewSecret(text string) Secret { return Secret{text} }
-
-// Reveal returns the text.
-func (s Secret) Reveal() string { return s.text }
-
-// IsZero reports whether the secret is empty.
-func (s Secret) IsZero() bool { return s.text == "" }
-
-func (s Secret) String() string               { return "[secret]" }
-func (s Secret) GoString() string             { return "[secret]" }
-func (s Secret) LogValue() slog.Value         { return slog.StringValue("[secret]") }
-func (s Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
-
-// Format keeps the text out of every verb of fmt, %x included.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[secret]")) }
-
 // DialFunc opens a connection, as net.Dialer.DialContext does.
 type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
@@ -85,8 +63,21 @@ type Network struct {
 	Certificates []tls.Certificate
 	// InsecureSkipVerify accepts any certificate.
 	InsecureSkipVerify bool
-	// Dial opens connections; nil means a net.Dialer.
+	// Pins are the public keys of which the server's certificate must have
+	// one, or its issuers if the certificate was verified; empty means any.
+	Pins []Pin
+	// Dial opens connections, that to the proxy if there is one; nil means a
+	// net.Dialer.
 	Dial DialFunc
+	// ConnectTimeout bounds connecting within the set-up, proxies included; 0
+	// means that Timeout alone does.
+	ConnectTimeout time.Duration
+	// Proxy is the way to the server.
+	Proxy Proxy
+	// Policy judges the addresses that are connected to; nil permits all.
+	Policy DialPolicy
+	// Trace is where traces of the connections go; nil means nowhere.
+	Trace TraceFunc
 
 	// User and Password log in; an empty User means no login.
 	User     string
@@ -97,24 +88,52 @@ type Network struct {
 	Mechanisms []string
 	// AllowInsecureAuth permits credentials in clear without TLS.
 	AllowInsecureAuth bool
+	// Credentials is what logins need apart from user and password.
+	Credentials
 }
 
 // NewNetwork returns the defaults.
 func NewNetwork() Network { return Network{Timeout: DefaultTimeout} }
 
+// Resolved returns a copy in which the secrets that have a place to come from
+// ([SecretFromEnv] and its like) are their texts. Drivers call it once for each
+// session. The places have the connection's time-out to answer. The error is of
+// kind config and names the place.
+func (n *Network) Resolved(ctx context.Context) (*Network, error) {
+	out := *n
+	limit := n.Timeout
+	if limit <= 0 {
+		limit = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var errs [2]error
+	out.Password, errs[0] = n.Password.Resolve(ctx)
+	out.Proxy.Password, errs[1] = n.Proxy.Password.Resolve(ctx)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, &Error{Op: "secret", Kind: KindConfig, Err: err}
+	}
+	return &out, nil
+}
+
 // TLSConfig returns the configuration for a connection to host: TLS 1.2 or
-// later, verified unless WithInsecureSkipVerify said otherwise.
+// later, verified unless WithInsecureSkipVerify said otherwise, with a pinned key
+// if there are pins.
 func (n *Network) TLSConfig(host string) *tls.Config {
 	if n.ServerName != "" {
 		host = n.ServerName
 	}
-	return &tls.Config{
+	cfg := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         host,
 		RootCAs:            n.RootCAs,
 		Certificates:       n.Certificates,
 		InsecureSkipVerify: n.InsecureSkipVerify, //nolint:gosec // only where the host asked for it by name
 	}
+	if len(n.Pins) > 0 {
+		cfg.VerifyConnection = pinCheck(n.Pins, host)
+	}
+	return cfg
 }
 
 func netOption(name string, set func(*Network) error) Option {
@@ -146,34 +165,52 @@ func WithTimeout(d time.Duration) Option {
 	})
 }
 
-// WithLogin sets the account. Both must hold no control characters.
-func WithLogin(user, password string) Option {
+// WithLogin sets the account. The password is a text or a [Secret]. Both must
+// hold no control characters.
+func WithLogin[S SecretText](user string, password S) Option {
 	return netOption("Login", func(n *Network) error {
-		if user == "" {
-			return errors.New("the user name is empty")
+		if err := checkLogin(user, secretOf(password)); err != nil {
+			return err
 		}
-		if strings.ContainsFunc(user, isControl) {
-			return errors.New("the user name holds a control character")
-		}
-		if strings.ContainsFunc(password, isControl) {
-			return errors.New("the password holds a control character")
-		}
-		n.User, n.Password = user, NewSecret(password)
+		n.User, n.Password = user, secretOf(password)
 		return nil
 	})
 }
 
+func checkLogin(user string, password Secret) error {
+	if user == "" {
+		return errors.New("the user name is empty")
+	}
+	if strings.ContainsFunc(user, isControl) {
+		return errors.New("the user name holds a control character")
+	}
+	if strings.ContainsFunc(password.Reveal(), isControl) {
+		return errors.New("the password holds a control character")
+	}
+	return nil
+}
+
 // WithMechanisms restricts login to the named mechanisms, the first one that
-// the server offers being used. Names are those of IANA ("PLAIN", "LOGIN") or
-// the protocol's own ("USER", "APOP" for POP3).
+// the server offers being used. Names are those of IANA ("PLAIN", "LOGIN"), of
+// the documents ("DigestMD5", "OAuth20", "ClearText": see [MechanismsOf]) or the
+// protocol's own ("USER", "APOP" for POP3).
+//
+// Without it the strongest on offer is taken: with a token source OAUTHBEARER or
+// XOAUTH2; with a negotiator GSSAPI; else SCRAM, with SHA-256 before SHA-1 and
+// bound to the TLS connection where the server can (behind a proxy that ends TLS
+// it may say so and be wrong: name SCRAM without -PLUS then). After these come, in
+// verified TLS, PLAIN, LOGIN and the protocol's own command, then DIGEST-MD5,
+// CRAM-MD5 and APOP; in clear and in TLS to whomever the digests come first, and
+// in clear plain ones need [WithInsecureAuth]. NTLM, EXTERNAL and what
+// [WithMechanism] adds are taken only if named.
 func WithMechanisms(names ...string) Option {
 	return netOption("Mechanisms", func(n *Network) error {
 		list := make([]string, 0, len(names))
 		for _, name := range names {
-			if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
-				return fmt.Errorf("%q is not a mechanism name", name)
+			if err := checkMechanism(name); err != nil {
+				return err
 			}
-			list = append(list, strings.ToUpper(name))
+			list = append(list, MechanismsOf(name)...)
 		}
 		n.Mechanisms = list
 		return nil
@@ -198,9 +235,15 @@ func WithRootCAs(pool *x509.CertPool) Option {
 }
 
 // WithServerName sets the name the server's certificate must have, for servers
-// reached by another name or an address.
+// reached by another name or an address; "" is the host of the address again.
 func WithServerName(name string) Option {
-	return netOption("ServerName", func(n *Network) error { n.ServerName = name; return nil })
+	return netOption("ServerName", func(n *Network) error {
+		if err := CheckHost(name); name != "" && err != nil {
+			return err
+		}
+		n.ServerName = name
+		return nil
+	})
 }
 
 // WithClientCertificate offers a certificate to servers that ask for one.
@@ -214,14 +257,18 @@ func WithClientCertificate(c tls.Certificate) Option {
 	})
 }
 
-// WithInsecureSkipVerify accepts any server certificate, which leaves the
-// connection open to anyone on the path. Each use is logged as a warning.
+// WithInsecureSkipVerify accepts any certificate of this driver's server, which
+// leaves the connection open to anyone on the path, unless [WithPinnedKeys]
+// names the server's key. Each time that it was needed is logged as a warning.
+// It does not hold for a proxy.
 func WithInsecureSkipVerify() Option {
 	return netOption("InsecureSkipVerify", func(n *Network) error { n.InsecureSkipVerify = true; return nil })
 }
 
 // WithDialer replaces the way connections are opened, for hosts that have
-// their own network, and for tests.
+// their own network, and for tests. A proxy of the environment is not used
+// then, unless [WithProxy] says so. With [WithDialPolicy] the connection's
+// remote address is judged once it is open, before anything is sent.
 func WithDialer(dial DialFunc) Option {
 	return netOption("Dialer", func(n *Network) error {
 		if dial == nil {

@@ -1,9 +1,12 @@
 package driver
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -42,8 +45,37 @@ func (b *builder) finishOriginal() error {
 	b.ev.Files = append(b.ev.Files, File{
 		Path: b.files.path(b.orig.Name()), Name: "OriginalMessageText.txt", Type: "text", Subtype: "plain",
 		Charset: "utf-8", Supplemental: true, Generated: true, Size: b.origSize,
+		whole: b.text != nil && b.text.over,
 	})
 	return nil
+}
+
+// openOriginalText opens the text in an original text file, without the header
+// before it.
+func openOriginalText(path string) (io.ReadCloser, error) {
+	f, err := os.Open(path) //nolint:gosec // a file that the driver made
+	if err != nil {
+		return nil, err
+	}
+	r := bufio.NewReader(f)
+	for start := true; ; {
+		piece, err := r.ReadSlice('\n')
+		if start && len(piece) == 1 && err == nil { // the empty line
+			break
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			_ = f.Close()
+			return nil, err
+		}
+		start = err == nil
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{r, f}, nil
 }
 
 // originalSection writes one text part to the original text file.

@@ -19,7 +19,7 @@ const (
 	ParamBool                      // TRUE or FALSE, also YES/NO, Y/N, ON/OFF, 1/0
 	ParamInt                       // a decimal number
 	ParamDuration                  // seconds, or a Go duration such as 1m30s
-	ParamSecret                    // as text, and never printed
+	ParamSecret                    // as text, or env:NAME or file:PATH (ParseSecret), and never printed
 	ParamPath                      // a path of this machine
 )
 
@@ -101,6 +101,7 @@ type value struct {
 	b    bool
 	n    int64
 	d    time.Duration
+	s    Secret
 }
 
 // Has reports whether the row was given. Names are canonical ones.
@@ -108,6 +109,10 @@ func (v Values) Has(name string) bool { _, ok := v.m[name]; return ok }
 
 // Text returns the text of a row, "" if it was not given.
 func (v Values) Text(name string) string { return v.m[name].text }
+
+// Secret returns a ParamSecret, which may have a place to come from
+// ([ParseSecret]); the zero Secret if it was not given.
+func (v Values) Secret(name string) Secret { return v.m[name].s }
 
 // Bool returns a ParamBool, def if it was not given.
 func (v Values) Bool(name string, def bool) bool {
@@ -221,6 +226,12 @@ func (r *Param) read(text string) (value, error) {
 		default:
 			return x, fmt.Errorf("%q is neither TRUE nor FALSE", text)
 		}
+	case ParamSecret:
+		s, err := ParseSecret(text)
+		if err != nil {
+			return x, err
+		}
+		x.s = s
 	case ParamInt:
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {

@@ -97,9 +97,9 @@ func TestSessionNamesCountForADriverAlone(t *testing.T) {
 	require.NoError(t, d.Close())
 	_, err = registry().Open("Internet SMTP/POP3 Server", p)
 	assert.ErrorIs(t, err, driver.ErrUnknownParameter, "in a pair SERVER says nothing")
-	p["AUTHTYPE"] = "Gossipy"
+	p["AUTHTYPE"] = "Telepathy"
 	_, err = registry().Open("POP3", p)
-	assert.ErrorContains(t, err, "Gossipy")
+	assert.ErrorContains(t, err, "Telepathy")
 }
 
 func TestRegistryNamesWhatItHas(t *testing.T) {

@@ -13,17 +13,27 @@ import (
 
 // Reply starts an answer to the sender: addressed to Reply-To, else the
 // sender, from the profile's address, with Re:, In-Reply-To and References
-// (RFC 5322 3.6.4) set. The host fills in Text or HTML and sends it with
-// [NewMessage]; [mime.QuoteText] quotes the original. No file goes with it.
+// (RFC 5322 3.6.4) set. The host fills in Text or HTML and sends what
+// [Compose] makes of it; [mime.QuoteText] quotes the original. No file goes
+// with it. Its charset is UTF-8, whatever the driver's parameter Charset says;
+// [Event.AnswerCharset] gives that of the mail, for systems that read no other.
 //
 // An answer that a program gives by itself should ask [Event.MayAutoReply]
 // first and set AutoSubmitted to "auto-replied".
 func (ev *Event) Reply() *mime.Draft {
-	to := ev.ReplyTo
+	var to []mime.Address
+	for _, a := range ev.ReplyTo {
+		if a.Addr != "" { // "<>" and the like
+			to = append(to, a)
+		}
+	}
 	if len(to) == 0 && ev.Sender.Addr != "" {
 		to = []mime.Address{ev.Sender}
 	}
-	d := &mime.Draft{From: ev.Receiver, To: to, Subject: mime.ReplySubject(ev.Subject)}
+	d := &mime.Draft{From: ev.Receiver, To: to, Subject: ev.Subject, Charset: "utf-8"}
+	if ev.Prefix != "Re" {
+		d.Subject = mime.ReplySubject(ev.Subject)
+	}
 	ev.thread(d)
 	return d
 }
@@ -55,7 +65,17 @@ func (ev *Event) Forward(to ...mime.Address) *mime.Draft {
 		d.References = appendID(ev.References, ev.MessageID)
 	}
 	for _, f := range ev.Files {
-		if f.Generated {
+		switch {
+		case f.whole:
+			a := mime.Attachment{Name: f.Name, Type: f.Type + "/" + f.Subtype + "; charset=utf-8"}
+			a.Open = func() (io.ReadCloser, error) { return os.Open(f.Path) }
+			if f.Supplemental {
+				a.Name = "MessageText.txt"
+				a.Open = func() (io.ReadCloser, error) { return openOriginalText(f.Path) }
+			}
+			d.Attachments = append(d.Attachments, a)
+			continue
+		case f.Generated:
 			continue
 		}
 		d.Attachments = append(d.Attachments, mime.Attachment{
@@ -65,6 +85,20 @@ func (ev *Event) Forward(to ...mime.Address) *mime.Draft {
 		})
 	}
 	return d
+}
+
+// AnswerCharset gives the charset that the mail is written in, for the Charset
+// of an answer. It is "" where the mail does not say, is plain ASCII, or has one
+// that cannot be written: then the driver's parameter Charset decides.
+func (ev *Event) AnswerCharset() string {
+	name := ev.TextCharset
+	if name == "" {
+		name = ev.HTMLCharset
+	}
+	if strings.EqualFold(name, "us-ascii") || checkDraft(mime.Draft{Charset: name}) != nil {
+		return ""
+	}
+	return name
 }
 
 func (ev *Event) thread(d *mime.Draft) {

@@ -1,15 +1,15 @@
 package driver
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
-	"os"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/maildriver/maildriver/mime"
 	"github.com/maildriver/maildriver/spool"
 )
 
@@ -81,6 +81,7 @@ func InboundRows(protocol string) []Param {
 		{Name: "Parse Embedded Messages", Type: ParamBool, Default: "TRUE", Text: "TRUE turns embedded messages into EmbeddedMsgX.xml, FALSE into EmbeddedMsgX.eml."},
 		{Name: "Return Attachments", Type: ParamBool, Default: "TRUE", Ours: true, Text: "FALSE makes no attachment files; the original text file is made in any case."},
 		{Name: "Convert Incoming To Plain Text", Type: ParamBool, Default: "FALSE", Text: "TRUE turns HTML bodies into plain text."},
+		{Name: "Subject Prefixes", Type: ParamText, Default: "none", Ours: true, Text: "Prefixes of subjects besides Re, Fwd and Fw, and what they mean, e.g. AW=Re, WG=Fwd; LOCAL takes those that are common in other languages."},
 		{Name: "Leave On Server", Type: ParamBool, Default: "FALSE", Ours: true, Text: "TRUE leaves handled mails on the server and remembers them."},
 		{Name: "Max Message Size", Type: ParamInt, Default: strconv.Itoa(DefaultMaxMessageBytes), Ours: true, Min: 1, Max: 1 << 50, Text: "Bytes of the largest mail that is taken."},
 	}
@@ -98,6 +99,9 @@ func InboundOptions(v Values, protocol string) []Option {
 	if v.Has("Max Message Size") {
 		opts = append(opts, WithMaxMessageBytes(v.Int("Max Message Size", 0)))
 	}
+	if v.Has("Subject Prefixes") {
+		opts = append(opts, WithSubjectPrefixes(readPrefixes(v.Text("Subject Prefixes"))).ForParameter("Subject Prefixes"))
+	}
 	return append(opts,
 		WithDeleteProcessed(v.Bool("Delete Processed Messages", false)),
 		WithLoopbackDetection(v.Duration("Loopback Detection Interval", 0), v.Bool("Process If Loopback Detected", false)),
@@ -108,6 +112,21 @@ func InboundOptions(v Values, protocol string) []Option {
 	)
 }
 
+// readPrefixes reads "AW=Re, WG=Fwd"; what is wrong with it is found by the
+// option.
+func readPrefixes(text string) mime.SubjectPrefixes {
+	p := mime.SubjectPrefixes{}
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || r == ';' }) {
+		word, means, ok := strings.Cut(strings.TrimSpace(word), "=")
+		if !ok && strings.EqualFold(word, "LOCAL") {
+			maps.Copy(p, mime.LocalSubjectPrefixes())
+			continue
+		}
+		p[strings.TrimSpace(word)] = strings.TrimSpace(means)
+	}
+	return p
+}
+
 // NetworkRows are the rows of every driver that connects to a server, for the
 // protocol's word in the names, its port without and with implicit TLS.
 func NetworkRows(protocol string, port, tlsPort int) []Param {
@@ -115,21 +134,38 @@ func NetworkRows(protocol string, port, tlsPort int) []Param {
 		{Name: protocol + " Server", Session: "SERVER", Type: ParamText, Required: true, Text: "Host name or address of the server."},
 		{Name: protocol + " Server Port", Aliases: []string{protocol + " Port"}, Session: "PORT", Type: ParamInt, Default: fmt.Sprintf("%d, or %d with implicit TLS", port, tlsPort), Min: 1, Max: 65535, Text: "Port of the server."},
 		{Name: protocol + " Account Name", Session: "USERNAME", Type: ParamText, Text: "The user to log in as."},
-		{Name: protocol + " Account Password", Session: "PASSWORD", Type: ParamSecret, Text: "The user's password."},
-		{Name: protocol + " Authentication", Session: "AUTHTYPE", Type: ParamText, Default: "Auto", Ours: true, Text: "How to log in: Auto takes the strongest that the server offers, else the mechanism's name."},
+		{Name: protocol + " Account Password", Session: "PASSWORD", Type: ParamSecret, Text: "The user's password. Only GSSapi, OAuth20 and EXTERNAL do without."},
+		{Name: protocol + " Authentication", Session: "AUTHTYPE", Type: ParamText, Default: "Auto", Ours: true, Text: authRowText(protocol)},
+		{Name: protocol + " Domain Name", Session: "DOMAINNAME", Type: ParamText, Text: "The domain of the user for NTLM, or the realm for DIGEST-MD5."},
+		{Name: protocol + " Service Principal Name", Type: ParamText, Ours: true, Default: "the protocol's service at the server", Text: "What NTLM and Kerberos name the server, as service/host."},
+		{Name: protocol + " Access Token", Type: ParamSecret, Ours: true, Text: "The OAuth2 token to log in with; with file: it is read anew when the server refuses the last one. Programs give a source of tokens instead."},
 		{Name: protocol + " Timeout", Session: "TIMEOUT", Type: ParamDuration, Default: "60", Ours: true, Min: 1, Max: 86400, Text: "Time for setting up a connection, and for each answer of the server."},
 		{Name: "Enable SSL for " + protocol, Type: ParamBool, Default: "FALSE", Ours: true, Text: "TRUE speaks TLS from the first byte."},
 		{Name: "Enable TLS for " + protocol, Type: ParamBool, Default: "FALSE", Ours: true, Text: "TRUE upgrades the connection to TLS, which is then required."},
 		{Name: protocol + " Security", Session: "SECURITY", Type: ParamText, Default: "NONE", Choices: []string{"NONE", "EXPLICIT", "IMPLICIT", "EXPLICI"}, Text: "NONE, EXPLICIT (as Enable TLS) or IMPLICIT (as Enable SSL)."},
-		{Name: "CA certificate file name", Aliases: []string{"CACertFileName"}, Type: ParamPath, Default: "the system's", Text: "PEM file with the certificates of the authorities to trust."},
-		{Name: "Certificate file name", Aliases: []string{"CERTIFICATE"}, Type: ParamPath, Text: "PEM file with the client certificate."},
-		{Name: "Private key file name", Type: ParamPath, Text: "PEM file with the key of the client certificate."},
+		{Name: "CA certificate file name", Aliases: []string{"CACertFileName"}, Type: ParamPath, Default: "the system's", Text: "PEM file with the certificates of the authorities to trust, for the server and for a proxy."},
+		{Name: "Certificate file name", Aliases: []string{"CERTIFICATE"}, Type: ParamPath, Text: "File with the client certificate: .pfx or .p12, .pem, or .cer, which needs the file of the key as well."},
+		{Name: "Private key file name", Type: ParamPath, Text: "File with the key of the client certificate, PEM or DER, if the certificate's file has none."},
+		{Name: "Private key file password", Aliases: []string{"CERTIFICATEPASSPHRASE"}, Type: ParamSecret, Text: "The passphrase of the file that has the key."},
 		{Name: "Peer Authentication", Aliases: []string{"PeerAuth"}, Type: ParamBool, Default: "TRUE", Ours: true, Text: "Accepted for compatibility: the server's certificate is checked in any case."},
 		{Name: "Validate peer certificate", Type: ParamBool, Default: "TRUE", Ours: true, Text: "Accepted for compatibility: the server's certificate is checked in any case."},
-		{Name: "Ignore Invalid Certificate", Session: "IGNOREINVALIDCERTIFICATE", Type: ParamBool, Default: "NO", Text: "YES accepts any server certificate, which gives TLS no protection against an attacker on the path."},
+		{Name: "Ignore Invalid Certificate", Session: "IGNOREINVALIDCERTIFICATE", Type: ParamBool, Default: "NO", Text: "YES accepts any server certificate, with a warning each time, which gives TLS no protection against an attacker on the path unless the server's key is pinned. A proxy's certificate is checked all the same."},
+		{Name: protocol + " Pinned Key", Type: ParamText, Ours: true, Text: "Public keys of which the server's certificate must have one, as sha256/ and base64, separated by spaces or semicolons."},
+		{Name: protocol + " Certificate Name", Type: ParamText, Default: "the host of the server", Ours: true, Text: "The name that the server's certificate must have."},
 		{Name: "Allow Insecure Login", Type: ParamBool, Default: "FALSE", Ours: true, Text: "TRUE permits sending the password in clear without TLS."},
+		{Name: "Proxy Type", Session: "PROXYTYPE", Type: ParamText, Default: "System default", Choices: []string{"System default", "System", "None", "Socks4", "Socks4a", "Socks5", "HTTP", "HTTPS"}, Text: "The proxy on the way to the server. The system default is what the environment variables ALL_PROXY and HTTPS_PROXY name, unless NO_PROXY excepts the server. All but Socks4 resolve the server's name at the proxy; HTTPS is HTTP over TLS, and ours."},
+		{Name: "Proxy Server", Session: "PROXYSERVER", Type: ParamText, Text: "Host name or address of the proxy."},
+		{Name: "Proxy Port", Session: "PROXYPORT", Type: ParamInt, Default: strconv.Itoa(defaultProxyPort), Min: 1, Max: 65535, Text: "Port of the proxy. The default is that of the session description; the registered port of SOCKS is 1080."},
+		{Name: "Proxy Username", Session: "PROXYUSERNAME", Type: ParamText, Text: "The user to log in at the proxy as, for NTLM with the domain: EXAMPLE\\ann."},
+		{Name: "Proxy Password", Session: "PROXYPASSWORD", Type: ParamSecret, Text: "That user's password."},
+		{Name: "Proxy Authentication", Type: ParamText, Default: "Auto", Ours: true, Choices: []string{"Auto", "Basic", "Digest", "NTLM"}, Text: "How to log in at an HTTP proxy: Auto takes Digest, else Basic."},
+		{Name: "LogDebug", Type: ParamBool, Default: "FALSE", Text: "TRUE writes what is said on each connection to a file of its own in the log directory, without what logs in and without mail."},
+		{Name: "Log Directory", Type: ParamPath, Default: "log in the spool directory", Ours: true, Text: "Where the files of LogDebug go, which only their owner may read."},
 	}
 }
+
+// defaultProxyPort is that of the session description (PROXYPORT).
+const defaultProxyPort = 1028
 
 // NetworkOptions turns NetworkRows into the address and options. names maps
 // values of the Authentication row, compared like parameter names, to
@@ -147,22 +183,8 @@ func NetworkOptions(v Values, protocol string, names map[string]string) (addr st
 		errs = append(errs, err)
 	}
 	opts = append(opts, WithSecurity(sec))
-	user, pass := protocol+" Account Name", protocol+" Account Password"
-	switch {
-	case v.Has(user) && v.Has(pass):
-		opts = append(opts, WithLogin(v.Text(user), v.Text(pass)).ForParameter(user))
-	case v.Has(user):
-		bad(pass, fmt.Errorf("%w with an account name", ErrParameterRequired))
-	case v.Has(pass):
-		bad(user, fmt.Errorf("%w with a password", ErrParameterRequired))
-	}
-	if auth := v.Text(protocol + " Authentication"); auth != "" && ParamKey(auth) != "auto" {
-		mech, ok := names[ParamKey(auth)]
-		if !ok {
-			bad(protocol+" Authentication", fmt.Errorf("%q is not a mechanism of this driver", auth))
-		}
-		opts = append(opts, WithMechanisms(mech))
-	}
+	login, lerr := loginOptions(v, protocol, names)
+	opts, errs = append(opts, login...), append(errs, lerr)
 	if v.Has(protocol + " Timeout") {
 		opts = append(opts, WithTimeout(v.Duration(protocol+" Timeout", time.Minute)))
 	}
@@ -173,15 +195,18 @@ func NetworkOptions(v Values, protocol string, names map[string]string) (addr st
 		opts = append(opts, WithInsecureAuth())
 	}
 	if name := "CA certificate file name"; v.Has(name) {
-		pool, err := readPool(v.Text(name))
+		pool, err := LoadRootCAs(v.Text(name))
 		if err != nil {
 			bad(name, err)
 		} else {
 			opts = append(opts, WithRootCAs(pool))
 		}
 	}
-	opts, err = clientCertificate(v, opts)
-	return addr, opts, errors.Join(append(errs, err)...)
+	for _, more := range []func(Values, string) ([]Option, error){clientCertificate, identityOptions, proxyOptions, traceOptions} {
+		o, err := more(v, protocol)
+		opts, errs = append(opts, o...), append(errs, err)
+	}
+	return addr, opts, errors.Join(errs...)
 }
 
 func securityOf(v Values, protocol string) (Security, error) {
@@ -204,35 +229,4 @@ func securityOf(v Values, protocol string) (Security, error) {
 		return sec, &ParamError{name, fmt.Errorf("%s contradicts %q or %q", v.Text(name), ssl, starttls)}
 	}
 	return want, nil
-}
-
-func readPool(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path) //nolint:gosec // the host's configuration names it
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", path)
-	}
-	return pool, nil
-}
-
-func clientCertificate(v Values, opts []Option) ([]Option, error) {
-	cert, key := "Certificate file name", "Private key file name"
-	if !v.Has(cert) && !v.Has(key) {
-		return opts, nil
-	}
-	if !v.Has(cert) {
-		return opts, &ParamError{cert, fmt.Errorf("%w with a private key", ErrParameterRequired)}
-	}
-	keyFile := v.Text(key)
-	if keyFile == "" {
-		keyFile = v.Text(cert) // one PEM file may hold both
-	}
-	c, err := tls.LoadX509KeyPair(v.Text(cert), keyFile)
-	if err != nil {
-		return opts, &ParamError{cert, err}
-	}
-	return append(opts, WithClientCertificate(c)), nil
 }

@@ -1,8 +1,8 @@
 package pop3
 
 import (
+	"context"
 	"crypto/md5" //nolint:gosec // APOP is MD5
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,52 +13,64 @@ import (
 	"github.com/maildriver/maildriver/internal/sasl"
 )
 
-// The protocol's own ways to log in, among the names of
-// [driver.WithMechanisms].
-const (
-	mechUser = "USER" // USER and PASS (RFC 1939 section 7)
-	mechAPOP = "APOP"
-)
-
 // maxAuthArgs is what fits behind "AUTH " in a command of 255 octets (RFC 2449
 // section 4); a longer initial response waits for a challenge (RFC 5034
 // section 4).
 const maxAuthArgs = 255 - len("AUTH ") - len("\r\n")
 
-// The orders in which a mechanism is chosen, the first on offer. In TLS the
-// password is safe, and what every server does comes before what only servers
-// do that store passwords in clear. Without TLS it is the other way round. There
-// is one try and no second with the next mechanism: a wrong password sent
-// twice locks accounts sooner.
-var (
-	inTLS   = []string{"PLAIN", "LOGIN", mechUser, "CRAM-MD5", mechAPOP}
-	inClear = []string{"CRAM-MD5", mechAPOP, "PLAIN", "LOGIN", mechUser}
-)
+// saslService is the GSS-API name of POP3 (RFC 5034 section 7).
+const saslService = "pop"
 
 // login logs in, and asks for the capabilities anew: servers show some only
 // then.
-func (s *session) login() error {
-	mech, err := s.choose()
+func (s *session) login(ctx context.Context) error {
+	n := *s.net
+	n.Mechanisms = slices.Clone(n.Mechanisms)
+	for i, m := range n.Mechanisms {
+		if m == sasl.ClearText { // the documents' word for it
+			n.Mechanisms[i] = sasl.User
+		}
+	}
+	state, secure := s.conn.TLS()
+	peer := sasl.NewPeer(&n, saslService, s.conn.Addr(), state, secure)
+	offered := s.offered()
+	mech, err := sasl.Choose(offered, peer)
 	if err != nil {
-		return err
+		return s.notChosen(err)
 	}
-	password := s.net.Password.Reveal()
-	if password != "" {
-		s.secrets = append(s.secrets, password, base64.StdEncoding.EncodeToString([]byte(password)))
-	}
+	s.log.Debug("logging in", "driver", driverName, "addr", s.conn.Addr(), "mechanism", mech, "tls", secure)
+	conv := saslConversation{s}
 	switch mech {
-	case mechUser:
-		err = s.userPass(password)
-	case mechAPOP:
-		err = s.apop(password)
+	case sasl.User:
+		conv.Hide(n.Password.Reveal())
+		err = s.userPass(n.User, n.Password.Reveal())
+	case sasl.APOP:
+		conv.Hide(n.Password.Reveal())
+		err = s.apop(n.User, n.Password.Reveal())
 	default:
-		err = s.sasl(mech)
+		err = sasl.Login(ctx, mech, offered, peer, conv, maxAuthArgs)
+	}
+	if de, ok := errors.AsType[*driver.Error](err); ok && de.Driver == "" {
+		err = s.wrap("auth", de.Kind, de.Err)
 	}
 	if err != nil {
 		return err
 	}
-	s.log.Debug("logged in", "driver", driverName, "addr", s.conn.Addr(), "mechanism", mech, "tls", s.secure)
+	s.log.Debug("logged in", "driver", driverName, "addr", s.conn.Addr(), "mechanism", mech, "tls", secure)
 	return s.capa()
+}
+
+// notChosen tells why there is no way in.
+func (s *session) notChosen(err error) error {
+	de, ok := errors.AsType[*driver.Error](err)
+	if !ok {
+		return s.wrap("auth", driver.KindAuth, err)
+	}
+	why := de.Err
+	if !s.secure && s.caps.has("STLS") {
+		why = fmt.Errorf("%w; the server offers STLS and may take logins only in TLS", why)
+	}
+	return s.wrap("auth", de.Kind, why)
 }
 
 // offered lists the ways to log in that the server names.
@@ -70,89 +82,38 @@ func (s *session) offered() []string {
 	// A server without CAPA, or with one that does not speak of logins, has
 	// USER at least: RFC 1939 had nothing else for everybody.
 	if s.caps.has("USER") || !s.caps.has("SASL") {
-		list = append(list, mechUser)
+		list = append(list, sasl.User)
 	}
 	// APOP has no place for a name with a space.
-	if s.stamp != "" && !strings.Contains(s.net.User, " ") {
-		list = append(list, mechAPOP)
+	if validStamp(s.stamp) && !strings.Contains(s.net.User, " ") {
+		list = append(list, sasl.APOP)
 	}
 	return list
 }
 
-// choose picks the mechanism. Those that show the password to the wire are
-// taken only in TLS, or if the host permits it.
-func (s *session) choose() (string, error) {
-	order := s.net.Mechanisms
-	if len(order) == 0 {
-		order = inTLS
-		if !s.secure {
-			order = inClear
-		}
-	}
-	offered, shown := s.offered(), ""
-	for _, mech := range order {
-		if !slices.Contains(offered, mech) || (mech != mechUser && mech != mechAPOP && !sasl.Known(mech)) {
-			continue
-		}
-		_, err := s.client(mech)
-		if errors.Is(err, driver.ErrInsecureAuth) {
-			shown = mech
-			continue
-		}
-		return mech, err
-	}
-	if shown != "" {
-		return "", s.wrap("auth", driver.KindPolicy, fmt.Errorf("%w: mechanism %s", driver.ErrInsecureAuth, shown))
-	}
-	err := error(&sasl.NoMechanismError{Wanted: order, Offered: offered})
-	if !s.secure && s.caps.has("STLS") {
-		err = fmt.Errorf("%w; it offers STLS and may take logins only in TLS", err)
-	}
-	return "", s.wrap("auth", driver.KindAuth, err)
+// validStamp reports whether a time stamp is a message id of printable ASCII
+// (RFC 1939 section 7). A false server needs other bytes to find the password by
+// collisions of MD5 (CVE-2007-1558).
+func validStamp(stamp string) bool {
+	const longest = 512
+	local, domain, ok := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(stamp, "<"), ">"), "@")
+	return ok && local != "" && domain != "" && len(stamp) <= longest &&
+		!strings.ContainsFunc(local+domain, func(r rune) bool { return r <= ' ' || r > '~' || r == '<' || r == '>' || r == '@' })
 }
 
-// client makes the client of a mechanism, or says that it may not be used
-// here. USER and APOP need none.
-func (s *session) client(mech string) (sasl.Client, error) {
-	switch mech {
-	case mechAPOP:
-		return nil, nil
-	case mechUser:
-		if !s.secure && !s.net.AllowInsecureAuth {
-			return nil, driver.ErrInsecureAuth
-		}
-		return nil, nil
-	}
-	n := *s.net
-	n.Mechanisms = []string{mech}
-	return sasl.Choose(n.Mechanisms, &n, s.secure)
-}
-
-func (s *session) userPass(password string) error {
-	if _, err := s.command("USER", s.net.User); err != nil {
+func (s *session) userPass(user, password string) error {
+	if _, err := s.command("USER", user); err != nil {
 		return err
 	}
 	_, err := s.command("PASS", password)
 	return err
 }
 
-func (s *session) apop(password string) error {
+func (s *session) apop(user, password string) error {
 	sum := md5.Sum([]byte(s.stamp + password)) //nolint:gosec // RFC 1939 says MD5
 	digest := hex.EncodeToString(sum[:])
 	s.secrets = append(s.secrets, digest)
-	_, err := s.command("APOP", s.net.User, digest)
-	return err
-}
-
-func (s *session) sasl(mech string) error {
-	c, err := s.client(mech)
-	if err != nil {
-		return err
-	}
-	err = sasl.Exchange(c, saslConversation{s}, maxAuthArgs)
-	if de, ok := errors.AsType[*driver.Error](err); ok && de.Driver == "" {
-		return s.wrap("auth", de.Kind, de.Err)
-	}
+	_, err := s.command("APOP", user, digest)
 	return err
 }
 
@@ -160,18 +121,14 @@ func (s *session) sasl(mech string) error {
 // the engine, which knows no continuation.
 type saslConversation struct{ s *session }
 
-func (c saslConversation) Start(args string) error {
-	if _, ir, ok := strings.Cut(args, " "); ok && ir != "=" {
-		c.s.secrets = append(c.s.secrets, ir)
-	}
-	return c.line("AUTH " + args)
-}
+func (c saslConversation) Start(args string) error { return c.line("AUTH " + args) }
+func (c saslConversation) Send(line string) error  { return c.line(line) }
 
-func (c saslConversation) Send(line string) error {
-	if line != "" && line != "*" {
-		c.s.secrets = append(c.s.secrets, line)
+func (c saslConversation) Hide(secret string) {
+	if secret != "" {
+		c.s.secrets = append(c.s.secrets, secret)
+		c.s.conn.Hide(secret)
 	}
-	return c.line(line)
 }
 
 func (c saslConversation) line(text string) error {

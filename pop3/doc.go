@@ -31,10 +31,14 @@
 // # Login
 //
 // [driver.WithMechanisms] takes SASL names and the protocol's own "USER" and
-// "APOP". Without it the first of these that the server offers is used: in TLS
-// PLAIN, LOGIN, USER, CRAM-MD5, APOP; in clear CRAM-MD5 and APOP, and with
-// [driver.WithInsecureAuth] also PLAIN, LOGIN and USER. There is one attempt a
-// session. STLS, once asked for, is required.
+// "APOP". Without it the first of these that the server offers is used: with
+// [driver.WithTokenSource] OAUTHBEARER, XOAUTH2; with [driver.WithNegotiator]
+// GSSAPI; else SCRAM with SHA-256 or SHA-1, bound to the TLS connection if the
+// server can, and then in TLS PLAIN, LOGIN, USER, DIGEST-MD5, CRAM-MD5, APOP, in
+// clear DIGEST-MD5, CRAM-MD5, APOP, and with [driver.WithInsecureAuth] also
+// PLAIN, LOGIN and USER. NTLM and EXTERNAL are used only if named. There is one
+// attempt a session, and a second one only for an access token that was
+// refused and could be replaced. STLS, once asked for, is required.
 //
 // # Errors
 //

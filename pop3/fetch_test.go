@@ -54,7 +54,7 @@ func TestFetchGivesTheBytesOfTheServer(t *testing.T) {
 		require.NoError(t, mb.Commit(t.Context()))
 		assert.Empty(t, srv.Violations())
 		if len(opts) > 0 {
-			assert.Contains(t, string(srv.Transcripts()[0].Client), "RETR 15\r\nRETR 16\r\n")
+			assert.Contains(t, string(srv.Transcripts()[0].Client), "RETR 31\r\nRETR 32\r\n")
 		}
 	})
 }

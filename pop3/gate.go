@@ -64,7 +64,7 @@ func (g *gate) next() error {
 
 // Write queues commands; they are sent when a reply is waited for, so that
 // pipelined commands leave in one piece.
-func (g *gate) Write(p []byte) (int, error) { return g.conn.Write(p) }
+func (g *gate) Write(p []byte) (int, error) { return g.conn.Command(p) }
 
 // Close belongs to the session.
 func (g *gate) Close() error { return nil }

@@ -34,6 +34,9 @@ type listing struct {
 // complete, or the mails it lacks would be taken for removed.
 func (m *mailbox) list(ctx context.Context) ([]driver.Entry, error) {
 	defer m.s.watch(ctx)()
+	if err := m.settle(); err != nil {
+		return nil, err
+	}
 	s := m.s
 	verbs := []string{"STAT", "LIST", "UIDL"}
 	ahead := s.pipelined() >= len(verbs)
@@ -67,6 +70,12 @@ func (m *mailbox) list(ctx context.Context) ([]driver.Entry, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	m.large = map[int]bool{}
+	for _, l := range lines {
+		if l.size < 0 || l.size > aheadBytes {
+			m.large[l.number] = true
+		}
 	}
 	if len(lines) < count {
 		return nil, s.fail(s.wrap("list", driver.KindProtocol,

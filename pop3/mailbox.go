@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"strconv"
 
@@ -21,6 +20,9 @@ type mailbox struct {
 	maxList int
 
 	numbers map[driver.ID]int // of the latest listing
+	plan    []driver.ID       // what Fetch will be asked for, from the next mail on
+	ahead   []retrieval       // RETR was sent for, oldest first
+	large   map[int]bool      // not to be asked for ahead
 	deleted map[int]bool      // marked by DELE in this session
 	noTOP   bool              // TOP was refused for a mail that RETR gave
 }
@@ -29,6 +31,7 @@ var (
 	_ driver.Mailbox       = (*mailbox)(nil)
 	_ driver.KeepAliver    = (*mailbox)(nil)
 	_ driver.Fingerprinter = (*mailbox)(nil)
+	_ driver.Announcer     = (*mailbox)(nil)
 )
 
 // open connects and logs in.
@@ -42,7 +45,10 @@ func (d *Driver) open(ctx context.Context, o *options) (driver.Mailbox, error) {
 		return nil, err
 	}
 	defer s.watch(ctx)()
-	if err := s.login(); err != nil {
+	seen := s.conn.Private()
+	err = s.login(ctx)
+	seen()
+	if err != nil {
 		return nil, s.fail(err)
 	}
 	return &mailbox{
@@ -76,30 +82,15 @@ type retrieval struct {
 	number int
 }
 
-// Fetch implements [driver.Mailbox] with RETR, several of them in flight where
-// the server permits it. They cost no memory: what the server sends ahead
-// waits in the connection.
-func (m *mailbox) Fetch(ctx context.Context, ids []driver.ID, put func(driver.ID, io.Reader) error) error {
-	defer m.s.watch(ctx)()
-	todo := make([]retrieval, 0, len(ids))
-	for _, id := range ids {
-		if n, ok := m.numbers[id]; ok && !m.deleted[n] {
-			todo = append(todo, retrieval{id, n})
-		}
-	}
-	return m.each("RETR", todo, nil, func(r retrieval, b *body) error {
-		// That it is too big is the mail's fault, not the server's.
-		b.max, b.kind = m.maxMail, driver.KindPermanent
-		return put(r.id, b)
-	})
-}
-
 // each sends a command for every mail in todo, ahead of the replies as far as
 // the server permits, and calls put with the content of each reply. A refusal
 // is passed to gone, if there is one; it ends nothing unless the server blames
 // itself. An error of put ends the session, because the rest of its mail is
 // not worth reading.
 func (m *mailbox) each(verb string, todo []retrieval, gone func(retrieval), put func(retrieval, *body) error, more ...string) error {
+	if err := m.settle(); err != nil {
+		return err
+	}
 	sent, window := 0, m.s.pipelined()
 	for i, r := range todo {
 		for ; sent < min(len(todo), i+window); sent++ {
@@ -132,9 +123,17 @@ func (m *mailbox) each(verb string, todo []retrieval, gone func(retrieval), put 
 	return nil
 }
 
+// shortReplies is how many times as many DELE as RETR may be in flight: what
+// they and their replies take fits into any connection's buffers, so that
+// neither side waits for the other to read (RFC 2449 section 6.6).
+const shortReplies = 8
+
 // Remove implements [driver.Mailbox] with DELE, which takes effect at Commit.
 func (m *mailbox) Remove(ctx context.Context, ids []driver.ID) error {
 	defer m.s.watch(ctx)()
+	if err := m.settle(); err != nil {
+		return err
+	}
 	var todo []int
 	planned := make(map[int]bool, len(ids))
 	for _, id := range ids {
@@ -144,6 +143,9 @@ func (m *mailbox) Remove(ctx context.Context, ids []driver.ID) error {
 	}
 	refused := make(map[int]error)
 	sent, window := 0, m.s.pipelined()
+	if window > 1 {
+		window *= shortReplies
+	}
 	for i, n := range todo {
 		for ; sent < min(len(todo), i+window); sent++ {
 			if err := m.s.send("DELE", strconv.Itoa(todo[sent])); err != nil {
@@ -199,6 +201,9 @@ func (m *mailbox) judge(todo []int, refused map[int]error, ids []driver.ID) erro
 // mails are gone (RFC 1939 section 6).
 func (m *mailbox) Commit(ctx context.Context) error {
 	defer m.s.watch(ctx)()
+	if err := m.settle(); err != nil {
+		return err
+	}
 	if _, err := m.s.command("QUIT"); err != nil {
 		return m.s.fail(err)
 	}
@@ -223,9 +228,13 @@ func (m *mailbox) Close() error {
 	return nil
 }
 
-// KeepAlive implements [driver.KeepAliver] with NOOP.
+// KeepAlive implements [driver.KeepAliver] with NOOP. What was asked for ahead
+// is given up for it: its replies come first.
 func (m *mailbox) KeepAlive(ctx context.Context) error {
 	defer m.s.watch(ctx)()
+	if err := m.settle(); err != nil {
+		return err
+	}
 	_, err := m.s.command("NOOP")
 	if _, refused := isRefusal(err); refused {
 		return nil // a server that answers is awake

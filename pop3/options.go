@@ -10,7 +10,7 @@ import (
 const (
 	// DefaultWindow is how many commands are in flight where the server offers
 	// PIPELINING.
-	DefaultWindow = 16
+	DefaultWindow = 32
 	// DefaultMaxListing is how many mails a mailbox may hold.
 	DefaultMaxListing = 1_000_000
 )

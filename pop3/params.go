@@ -26,7 +26,6 @@ func rows() []driver.Param {
 		case "POP3 Account Name":
 			r.Required = true
 		case "POP3 Account Password":
-			r.Required = true
 			r.Aliases = []string{"Mail Password"}
 		}
 	}
@@ -42,10 +41,7 @@ func rows() []driver.Param {
 }
 
 // mechanisms maps the values of the authentication row to mechanisms.
-var mechanisms = map[string]string{
-	"plain": "PLAIN", "login": "LOGIN", "crammd5": "CRAM-MD5",
-	"cleartext": "USER", "user": "USER", "apop": "APOP",
-}
+var mechanisms = driver.SASLNames("cleartext", "user", "apop")
 
 // FromParameters reads parameters by their documented names into the address
 // and the options of [New]. Every wrong row is reported, all in one error of

@@ -38,12 +38,16 @@ type session struct {
 // connect opens a connection and brings it to the state before login: greeted,
 // and in TLS if that was asked for.
 func connect(ctx context.Context, addr string, o *options) (*session, error) {
-	conn, err := netx.Dial(ctx, &o.net, driverName, addr, o.common.Logger)
+	network, err := o.net.Resolved(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := netx.Dial(ctx, network, driverName, addr, o.common.Logger)
 	if err != nil {
 		return nil, err
 	}
 	s := &session{
-		conn: conn, net: &o.net, log: o.common.Logger,
+		conn: conn, net: network, log: o.common.Logger,
 		window: o.pop3.window, secure: o.net.Security == driver.SecurityImplicit,
 	}
 	defer s.watch(ctx)()
@@ -200,18 +204,7 @@ func (s *session) parse(command, line string) (string, error) {
 }
 
 // scrub takes secrets out of a text that the server sent.
-func (s *session) scrub(text string) string {
-	for _, secret := range s.secrets {
-		if !strings.Contains(text, secret) {
-			continue
-		}
-		if len(secret) < 4 {
-			return "(a text that repeats a secret)"
-		}
-		text = strings.ReplaceAll(text, secret, "[secret]")
-	}
-	return text
-}
+func (s *session) scrub(text string) string { return netx.Scrub(text, s.secrets) }
 
 func (s *session) wrap(op string, k driver.Kind, err error) *driver.Error {
 	return &driver.Error{Op: op, Driver: driverName, Addr: s.conn.Addr(), Kind: k, Err: err}

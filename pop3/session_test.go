@@ -191,14 +191,14 @@ func TestSetUpEndsInTime(t *testing.T) {
 // long as no wait is.
 func TestTimeoutsAreOfEachWait(t *testing.T) {
 	t.Parallel()
-	const timeout = 500 * time.Millisecond
+	const timeout = 2 * time.Second
 	srv := newServer(t)
 	for range 6 {
 		srv.AddText("a: b\n\nc\n")
 	}
 	// All bodies together are less than 1 KiB and take longer than the
 	// time-out.
-	srv.Script(pop3test.Rule{At: pop3test.StepRetr, Do: pop3test.Drip(8 * time.Millisecond)})
+	srv.Script(pop3test.Rule{At: pop3test.StepRetr, Do: pop3test.Drip(30 * time.Millisecond)})
 	mb := openBox(t, srv.Addr, driver.WithTimeout(timeout))
 	ids := mustList(t, mb)
 	begin := time.Now()

@@ -23,6 +23,7 @@ type wire struct {
 	cutWrite int64
 	stall    int64 // say nothing more after this many; negative: never
 	broken   bool
+	heals    int           // resets so far
 	stalled  chan struct{} // closed when the stall has begun
 }
 
@@ -42,6 +43,7 @@ func (w *wire) reset() {
 	w.read, w.wrote, w.turns = 0, 0, nil
 	w.cutRead, w.cutWrite, w.stall, w.broken = -1, -1, -1, false
 	w.stalled = make(chan struct{})
+	w.heals++
 }
 
 // set changes the faults.
@@ -91,10 +93,24 @@ func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return c, nil
 }
 
+// snapped breaks every connection, unless the wire was healed since: a read or
+// write that meets the cut may come back late.
+func (w *wire) snapped(heals int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if heals == w.heals {
+		w.cutAll()
+	}
+}
+
 // snap breaks every connection.
 func (w *wire) snap() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.cutAll()
+}
+
+func (w *wire) cutAll() {
 	w.broken = true
 	for c := range w.conns {
 		_ = c.Conn.Close()
@@ -126,7 +142,7 @@ func (c *wireConn) Read(p []byte) (int, error) {
 			room = c.w.stall - c.w.read
 			stall = room <= 0
 		}
-		broken := c.w.broken
+		broken, heals := c.w.broken, c.w.heals
 		c.w.mu.Unlock()
 		switch {
 		case broken:
@@ -138,7 +154,7 @@ func (c *wireConn) Read(p []byte) (int, error) {
 			if _, err := c.Conn.Read(next[:]); err != nil {
 				return 0, err
 			}
-			c.w.snap()
+			c.w.snapped(heals)
 			continue
 		}
 		n, err := c.Conn.Read(p[:room])
@@ -180,8 +196,10 @@ func (c *wireConn) Write(p []byte) (int, error) {
 	if c.w.broken {
 		room = -1
 	}
+	heals := c.w.heals
 	c.w.mu.Unlock()
 	if room < 0 {
+		c.w.snapped(heals) // another connection wrote past the cut meanwhile
 		return 0, c.reset("write")
 	}
 	n, err := c.Conn.Write(p[:room])
@@ -189,7 +207,7 @@ func (c *wireConn) Write(p []byte) (int, error) {
 	c.w.wrote += int64(n)
 	c.w.mu.Unlock()
 	if err == nil && n < len(p) {
-		c.w.snap()
+		c.w.snapped(heals)
 		err = c.reset("write")
 	}
 	return n, err

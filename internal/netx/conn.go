@@ -38,7 +38,9 @@ type Conn struct {
 	network          driver.Network
 	log              *slog.Logger
 
-	raw net.Conn // what was dialed, below TLS
+	raw   net.Conn // what was dialed, below TLS
+	wire  *wire    // raw, as it is read
+	trace *Trace   // nil without
 
 	mu     sync.Mutex
 	nc     net.Conn  // raw or the TLS over it
@@ -206,10 +208,12 @@ func (c *Conn) Close() error {
 	}
 	c.closed = true
 	nc, alive := c.nc, c.dead == nil
+	why := c.dead
 	if alive {
 		c.dead = c.wrap("close", driver.KindClosed, net.ErrClosed)
 	}
 	c.mu.Unlock()
+	defer c.trace.end(why)
 	if alive && nc != nil {
 		return nc.Close() // tls bounds its closing alert by 5 s
 	}

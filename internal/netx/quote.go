@@ -2,6 +2,7 @@ package netx
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -20,4 +21,19 @@ func Quote(s string) string {
 		cut--
 	}
 	return strconv.QuoteToGraphic(s[:cut]) + "..."
+}
+
+// Scrub takes secrets out of a text that a server sent: some repeat what they were given. A short secret would tear words
+// apart and be told by the holes, so the whole text goes.
+func Scrub(text string, secrets []string) string {
+	for _, secret := range secrets {
+		if secret == "" || !strings.Contains(text, secret) {
+			continue
+		}
+		if len(secret) < 4 {
+			return "(a text that repeats a secret)"
+		}
+		text = strings.ReplaceAll(text, secret, "[secret]")
+	}
+	return text
 }

@@ -32,6 +32,12 @@ func (c *Conn) fill(p []byte) (int, error) {
 	c.mu.Lock()
 	nc := c.nc
 	c.mu.Unlock()
+	if nc == c.raw {
+		nc = c.wire
+	}
+	if c.wire.poll {
+		deadline = c.wire.pollDeadline()
+	}
 	if err := c.arm(nc.SetReadDeadline, deadline); err != nil {
 		return 0, err
 	}
@@ -39,7 +45,7 @@ func (c *Conn) fill(p []byte) (int, error) {
 	if c.readCap > 0 {
 		c.readCap -= int64(n)
 	}
-	if !c.inLine {
+	if !c.inLine && !c.wire.poll {
 		c.stream.spent += time.Since(start)
 		if c.stream.got += n; c.stream.got >= minProgress {
 			c.stream = wait{}
@@ -58,6 +64,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.r.Read(p)
+	c.trace.Content('S', n)
 	if err != nil {
 		err = c.fail("read", err)
 	}
@@ -77,7 +84,10 @@ func (c *Conn) Peek() ([]byte, error) {
 }
 
 // Discard takes n bytes that Peek returned.
-func (c *Conn) Discard(n int) { _, _ = c.r.Discard(n) }
+func (c *Conn) Discard(n int) {
+	_, _ = c.r.Discard(n)
+	c.trace.Content('S', n)
+}
 
 // StartBody begins the progress count of Read anew.
 func (c *Conn) StartBody() { c.stream = wait{} }
@@ -127,6 +137,7 @@ func (c *Conn) ReadLineBy(deadline time.Time, max int) ([]byte, error) {
 		if len(line) > max {
 			return nil, c.tooLong(max)
 		}
+		c.trace.Line('S', line)
 		return line, nil
 	}
 }

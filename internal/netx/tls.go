@@ -1,11 +1,13 @@
 package netx
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -39,7 +41,7 @@ func (c *Conn) handshake(ctx context.Context, deadline time.Time) error {
 	if err := c.arm(c.raw.SetDeadline, deadline); err != nil {
 		return c.fail("tls", err)
 	}
-	t := tls.Client(c.raw, c.tlsConfig())
+	t := tls.Client(c.wire, adjusted(ctx, c.tlsConfig()))
 	if err := t.HandshakeContext(hctx); err != nil {
 		if dead := c.Err(); dead != nil { // cancelled by a watch
 			_ = c.raw.Close()
@@ -50,24 +52,51 @@ func (c *Conn) handshake(ctx context.Context, deadline time.Time) error {
 		return err
 	}
 	c.attach(t)
+	s := t.ConnectionState()
+	c.trace.Note("%s, %s", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite))
 	return nil
 }
 
-func (c *Conn) tlsConfig() *tls.Config {
-	cfg := c.network.TLSConfig(c.host)
+func (c *Conn) serverName() string {
+	if c.network.ServerName != "" {
+		return c.network.ServerName
+	}
+	return c.host
+}
+
+func (c *Conn) tlsConfig() *tls.Config { return TLSConfig(&c.network, c.name, c.addr, c.host, c.log) }
+
+// TLSConfig makes the configuration for one server, with a warning to log
+// whenever a certificate is accepted only because n.InsecureSkipVerify says so.
+// name and addr are for that warning.
+func TLSConfig(n *driver.Network, name, addr, host string, log *slog.Logger) *tls.Config {
+	cfg := n.TLSConfig(host)
 	if !cfg.InsecureSkipVerify {
 		return cfg
 	}
-	// The check is made all the same, so that the log tells each time that
-	// the permission to skip it was needed.
+	pinCheck := cfg.VerifyConnection // nil without pins
 	cfg.VerifyConnection = func(s tls.ConnectionState) error {
+		if pinCheck != nil {
+			if err := pinCheck(s); err != nil {
+				return err
+			}
+		}
+		if len(s.PeerCertificates) == 0 {
+			return &driver.CertificateError{Host: cfg.ServerName, Reason: "the server shows no certificate"}
+		}
+		// The check is made all the same, so that the log tells each time that
+		// the permission to skip it was needed.
+		leaf := s.PeerCertificates[0]
 		opts := x509.VerifyOptions{Roots: cfg.RootCAs, DNSName: cfg.ServerName, Intermediates: x509.NewCertPool()}
 		for _, ic := range s.PeerCertificates[1:] {
 			opts.Intermediates.AddCert(ic)
 		}
-		if _, err := s.PeerCertificates[0].Verify(opts); err != nil {
-			c.log.Warn("server certificate accepted without verification",
-				"driver", c.name, "addr", c.addr, "error", describe(err).Error())
+		if _, err := leaf.Verify(opts); err != nil {
+			level, text := slog.LevelWarn, "server certificate accepted without verification"
+			if pinCheck != nil { // the key was the proof
+				level, text = slog.LevelDebug, "server certificate accepted by its pinned key"
+			}
+			log.Log(context.Background(), level, text, "driver", name, "addr", addr, "error", describe(err, cfg.ServerName, leaf).Error())
 		}
 		return nil
 	}
@@ -79,13 +108,13 @@ func (c *Conn) tlsConfig() *tls.Config {
 // peer that does not speak TLS as we need it.
 func (c *Conn) tlsError(ctx context.Context, err error) error {
 	if ce, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return c.wrap("tls", driver.KindPolicy, describe(ce.Err))
+		return c.wrap("tls", driver.KindPolicy, describe(ce.Err, c.serverName(), first(ce.UnverifiedCertificates)))
 	}
-	if ctx.Err() != nil {
-		return c.setupError(ctx, "tls", err)
+	if ce, ok := errors.AsType[*driver.CertificateError](err); ok {
+		return c.wrap("tls", driver.KindPolicy, ce)
 	}
-	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
-		return c.setupError(ctx, "tls", err)
+	if ctx.Err() != nil || isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
+		return c.setupError(ctx, "tls", c.timeout, err)
 	}
 	if re, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return c.wrap("tls", driver.KindProtocol, fmt.Errorf("the server does not answer with TLS: %w", re))
@@ -105,31 +134,55 @@ func isAlert(err error) bool {
 	return ok && oe.Op == "remote error"
 }
 
-// A CertificateError tells why a server's certificate was refused. The x509
-// error is inside.
-type CertificateError struct {
-	Reason string // one sentence
-	Err    error
-}
+// A CertificateError tells why a server's certificate was refused.
+type CertificateError = driver.CertificateError
 
-func (e *CertificateError) Error() string { return e.Reason }
-func (e *CertificateError) Unwrap() error { return e.Err }
-
-func describe(err error) error {
-	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired && e.Cert != nil {
-		reason := "the server's certificate expired on " + e.Cert.NotAfter.UTC().Format(time.DateTime) + " UTC"
-		if time.Now().Before(e.Cert.NotBefore) {
-			reason = "the server's certificate is valid only from " + e.Cert.NotBefore.UTC().Format(time.DateTime) + " UTC"
+// describe says what is wrong with a certificate, nil if it is not known, that
+// had to be for host.
+func describe(err error, host string, cert *x509.Certificate) error {
+	ce := &driver.CertificateError{Host: host, Certificate: cert, Err: err}
+	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Cert != nil {
+		whose := "the server's certificate"
+		if cert != nil && !e.Cert.Equal(cert) {
+			whose = "a certificate that the server's hangs on"
 		}
-		return &CertificateError{reason, err}
+		switch e.Reason {
+		case x509.Expired:
+			ce.Problem = driver.CertificateExpired
+			ce.Reason = whose + " expired on " + e.Cert.NotAfter.UTC().Format(time.DateTime) + " UTC"
+			if time.Now().Before(e.Cert.NotBefore) {
+				ce.Problem = driver.CertificateNotYetValid
+				ce.Reason = whose + " is valid only from " + e.Cert.NotBefore.UTC().Format(time.DateTime) + " UTC"
+			}
+			return ce
+		case x509.IncompatibleUsage:
+			ce.Problem = driver.CertificateWrongUsage
+			ce.Reason = whose + " is not for servers"
+			return ce
+		}
 	}
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
-		return &CertificateError{fmt.Sprintf("the server's certificate is for %s, not for %s", certNames(e.Certificate), Quote(e.Host)), err}
+		ce.Problem = driver.CertificateWrongName
+		ce.Reason = fmt.Sprintf("the server's certificate is for %s, not for %s", certNames(e.Certificate), Quote(e.Host))
+		return ce
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return &CertificateError{"the server's certificate is signed by an unknown authority", err}
+		ce.Problem = driver.CertificateUnknownAuthority
+		ce.Reason = "the server's certificate is signed by an unknown authority"
+		if cert != nil && bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+			ce.Reason = "the server's certificate is signed by itself and by no authority"
+		}
+		return ce
 	}
-	return &CertificateError{"the server's certificate is refused: " + Quote(err.Error()), err}
+	ce.Reason = "the server's certificate is refused: " + Quote(err.Error())
+	return ce
+}
+
+func first(certs []*x509.Certificate) *x509.Certificate {
+	if len(certs) == 0 {
+		return nil
+	}
+	return certs[0]
 }
 
 func certNames(cert *x509.Certificate) string {

@@ -6,9 +6,23 @@ import (
 	"github.com/maildriver/maildriver/driver"
 )
 
+// Command is Write for commands, which a trace shows.
+func (c *Conn) Command(p []byte) (int, error) {
+	n, err := c.write(p)
+	c.trace.commands(p[:n])
+	return n, err
+}
+
 // Write queues p and sends full blocks. Each block must be taken within the
-// time-out, which is the progress a peer owes us. An error is final.
+// time-out, which is the progress a peer owes us. An error is final. A trace
+// shows the length alone; Command is for what may be seen.
 func (c *Conn) Write(p []byte) (int, error) {
+	n, err := c.write(p)
+	c.trace.Content('C', n)
+	return n, err
+}
+
+func (c *Conn) write(p []byte) (int, error) {
 	if err := c.Err(); err != nil {
 		return 0, err
 	}

@@ -1,15 +1,16 @@
 package pop3test
 
 import (
-	"crypto/hmac"
 	"crypto/md5"
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/maildriver/maildriver/internal/sasl/sasltest"
 )
 
 const (
@@ -85,59 +86,62 @@ func (c *session) auth(args string) error {
 	if !slices.Contains(c.srv.cfg.mechanisms, name) {
 		return c.say("-ERR unknown mechanism")
 	}
-	ask := func(challenge string) (string, bool) {
-		if hasInitial {
-			hasInitial = false
-			if initial == "=" {
-				return "", true
-			}
-			b, err := base64.StdEncoding.DecodeString(initial)
-			return string(b), err == nil
+	server := sasltest.New(name, c.setting())
+	if server == nil {
+		return c.say("-ERR mechanism not available")
+	}
+	var response []byte
+	if hasInitial {
+		b, ok := decode(initial)
+		if !ok {
+			return c.say(refusedLogin)
 		}
-		if c.say("+ %s", base64.StdEncoding.EncodeToString([]byte(challenge))) != nil {
-			return "", false
+		response = b
+	}
+	for {
+		challenge, done, user, err := server.Next(response)
+		switch {
+		case errors.Is(err, sasltest.ErrMalformed):
+			c.srv.violation("%v", err)
+			return c.say(refusedLogin)
+		case err != nil:
+			return c.say(refusedLogin)
+		case done:
+			return c.login(user, func(string) bool { return true })
+		}
+		if err := c.say("+ %s", base64.StdEncoding.EncodeToString(challenge)); err != nil {
+			return err
 		}
 		line, err := c.readLine()
-		if err != nil || line == "*" {
-			return "", false
+		if err != nil {
+			return err
 		}
-		b, err := base64.StdEncoding.DecodeString(line)
-		return string(b), err == nil
+		b, ok := decode(line)
+		if line == "*" || !ok {
+			return c.say(refusedLogin)
+		}
+		response = b
 	}
-	switch name {
-	case "PLAIN":
-		answer, ok := ask("")
-		parts := strings.Split(answer, "\x00")
-		if !ok || len(parts) != 3 {
-			return c.say(refusedLogin)
-		}
-		return c.login(parts[1], func(password string) bool { return equal(parts[2], password) })
-	case "LOGIN":
-		hasInitial = false
-		user, ok := ask("Username:")
-		if !ok {
-			return c.say(refusedLogin)
-		}
-		given, ok := ask("Password:")
-		if !ok {
-			return c.say(refusedLogin)
-		}
-		return c.login(user, func(password string) bool { return equal(given, password) })
-	case "CRAM-MD5":
-		hasInitial = false
-		stamp := fmt.Sprintf("<%d@pop3test.invalid>", time.Now().UnixNano())
-		answer, ok := ask(stamp)
-		i := strings.LastIndexByte(answer, ' ')
-		if !ok || i < 0 {
-			return c.say(refusedLogin)
-		}
-		return c.login(answer[:i], func(password string) bool {
-			h := hmac.New(md5.New, []byte(password))
-			h.Write([]byte(stamp))
-			return equal(answer[i+1:], hex.EncodeToString(h.Sum(nil)))
-		})
+}
+
+func decode(line string) ([]byte, bool) {
+	if line == "=" || line == "" {
+		return []byte{}, true
 	}
-	return c.say("-ERR mechanism not available")
+	b, err := base64.StdEncoding.DecodeString(line)
+	return b, err == nil
+}
+
+func (c *session) setting() sasltest.Setting {
+	s := sasltest.Setting{Offered: c.srv.cfg.mechanisms, Service: "pop"}
+	for name, box := range c.srv.boxes {
+		s.Accounts = append(s.Accounts, sasltest.Account{User: name, Password: box.password, Token: c.srv.cfg.tokens[name]})
+	}
+	if t, ok := c.w.conn.(*tls.Conn); ok {
+		state := t.ConnectionState()
+		s.TLS, s.Leaf = &state, c.srv.cfg.tls.Certificates[0].Certificate[0]
+	}
+	return s
 }
 
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -17,6 +17,7 @@ type config struct {
 	implicit bool
 	stls     bool
 	required bool // no login before TLS
+	tokens   map[string]string
 
 	pipelining bool
 	apop       bool
@@ -64,13 +65,25 @@ func WithPipelining() Option { return func(c *config) { c.pipelining = true } }
 // WithAPOP puts a time stamp into the greeting and takes APOP.
 func WithAPOP() Option { return func(c *config) { c.apop = true } }
 
-// WithAuth announces SASL mechanisms. The server knows PLAIN, LOGIN and
-// CRAM-MD5; others are announced and refused.
+// WithAuth announces SASL mechanisms. The server knows PLAIN, LOGIN, CRAM-MD5,
+// DIGEST-MD5, SCRAM-SHA-1, SCRAM-SHA-256 and both with -PLUS, NTLM, OAUTHBEARER,
+// XOAUTH2 and EXTERNAL, which goes by the common name of the client's
+// certificate; others are announced and refused.
 func WithAuth(mechanisms ...string) Option {
 	return func(c *config) {
 		for _, m := range mechanisms {
 			c.mechanisms = append(c.mechanisms, strings.ToUpper(m))
 		}
+	}
+}
+
+// WithToken sets the access token that an account has.
+func WithToken(user, token string) Option {
+	return func(c *config) {
+		if c.tokens == nil {
+			c.tokens = map[string]string{}
+		}
+		c.tokens[user] = token
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+
+	"github.com/maildriver/maildriver/internal/testcert"
 )
 
 // A Server is a POP3 server on a port of 127.0.0.1. Any number of goroutines
@@ -49,7 +51,7 @@ func NewServer(opts ...Option) *Server {
 		s.boxes[u.name] = &maildrop{account: u}
 	}
 	if s.cfg.tls == nil && (s.cfg.implicit || s.cfg.stls) {
-		s.cfg.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{throwAway().cert}}
+		s.cfg.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{testcert.Local()}}
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -61,7 +63,7 @@ func NewServer(opts ...Option) *Server {
 }
 
 // RootCAs returns the authority that signed the server's certificate.
-func (s *Server) RootCAs() *x509.CertPool { return throwAway().pool }
+func (s *Server) RootCAs() *x509.CertPool { return testcert.RootCAs() }
 
 // Close stops the server, ends all connections and returns when all its
 // goroutines are gone. It may be called twice.

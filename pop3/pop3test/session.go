@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -203,7 +204,12 @@ func (c *session) say(format string, args ...any) error {
 }
 
 func (c *session) startTLS() error {
-	conn := tls.Server(c.tcp, c.srv.cfg.tls)
+	cfg := c.srv.cfg.tls
+	if slices.Contains(c.srv.cfg.mechanisms, "EXTERNAL") {
+		cfg = cfg.Clone()
+		cfg.ClientAuth = tls.RequestClientCert
+	}
+	conn := tls.Server(c.tcp, cfg)
 	if err := conn.Handshake(); err != nil {
 		return err
 	}
