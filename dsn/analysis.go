@@ -158,9 +158,11 @@ func (a *analysis) standard(rep *Report, c Confidence) {
 		if ev.mention == nil {
 			ev.mention = s.byAddr[strings.ToLower(o.OriginalRecipient)]
 		}
-		switch rc.Action {
-		case ActionDelivered, ActionRelayed, ActionExpanded:
-			o.Status, _ = ParseStatus(rc.Status)
+		status, _ := ParseStatus(rc.Status)
+		switch {
+		case rc.Action == ActionDelivered, rc.Action == ActionRelayed, rc.Action == ActionExpanded,
+			rc.Action == "" && status.Class == 2 && replyOf(rc.Diagnostic.Text) == 0:
+			o.Status = status
 		default:
 			ev.settle(&o, s)
 		}
@@ -169,13 +171,15 @@ func (a *analysis) standard(rep *Report, c Confidence) {
 	r.Kind = kindOf(r.Outcomes)
 }
 
-// kindOf sums up: one failure makes a bounce.
+// kindOf sums up: one failure makes a bounce. Where the action is missing the
+// class of the status tells.
 func kindOf(all []Outcome) Kind {
 	kind := KindDelivered
 	for _, o := range all {
-		switch o.Action {
-		case ActionDelivered, ActionRelayed, ActionExpanded:
-		case ActionDelayed:
+		switch {
+		case o.Action == ActionDelivered, o.Action == ActionRelayed, o.Action == ActionExpanded,
+			o.Action == "" && o.Status.Class == 2:
+		case o.Action == ActionDelayed, o.Action == "" && o.Status.Class == 4 && !o.StatusDerived:
 			kind = KindDelay
 		default:
 			return KindBounce

@@ -59,7 +59,7 @@ type Diagnostic struct{ Type, Text string }
 // report lacks are zero.
 type Recipient struct {
 	// OriginalRecipient is the address as the sender gave it, FinalRecipient as
-	// it was in the end. A utf-8 address is decoded (RFC 6533 3).
+	// it was in the end, comments left out. A utf-8 address is decoded (RFC 6533 3).
 	OriginalRecipient, FinalRecipient TypedName
 	// Action is the first word of the field in lower case, comments left out.
 	Action string
@@ -286,7 +286,9 @@ func (rc *Recipient) fill(h mime.Header) {
 	}
 	if rc.StatusRaw == "" {
 		rc.StatusRaw = h.Text("Status")
-		rc.Status = findStatus(rc.StatusRaw)
+		if rc.Status = findStatus(dropComments(rc.StatusRaw)); rc.Status == "" {
+			rc.Status = findStatus(rc.StatusRaw)
+		}
 	}
 	if rc.Diagnostic == (Diagnostic{}) {
 		t := typed(h.Text("Diagnostic-Code"))
@@ -315,27 +317,32 @@ func setAddress(dst *TypedName, h mime.Header, name string) {
 		return
 	}
 	t := typed(h.Text(name))
+	if bare := strings.TrimSpace(dropComments(t.Value)); isAddress(TypedName{Value: bare}.Addr()) {
+		t.Value = bare // other types, X.400 and pipes, may have parentheses of their own
+	}
 	if t.Type == "utf-8" {
 		t.Value = decodeUTF8Address(t.Value)
 	}
 	*dst = t
 }
 
-// typed cuts "type; value" (RFC 3464 2.1.2). Without a semicolon all is value.
+// typed cuts "type; value" (RFC 3464 2.1.2), comments around the type left
+// out. Without a semicolon all is value.
 func typed(s string) TypedName {
-	t, v, ok := strings.Cut(s, ";")
-	if !ok || strings.ContainsAny(strings.TrimSpace(t), " \t@") {
+	i := skipComments(s, ';')
+	t := ""
+	if i >= 0 {
+		t = strings.TrimSpace(dropComments(s[:i]))
+	}
+	if i < 0 || strings.ContainsAny(t, " \t@") {
 		return TypedName{Value: strings.TrimSpace(s)}
 	}
-	return TypedName{strings.ToLower(strings.TrimSpace(t)), strings.TrimSpace(v)}
+	return TypedName{strings.ToLower(t), strings.TrimSpace(s[i+1:])}
 }
 
 // firstWord is the first word in lower case, comments left out.
 func firstWord(s string) string {
-	if i := strings.IndexByte(s, '('); i >= 0 {
-		s = s[:i]
-	}
-	f := strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r <= ' ' || r == ';' || r == ',' })
+	f := strings.FieldsFunc(strings.ToLower(dropComments(s)), func(r rune) bool { return r <= ' ' || r == ';' || r == ',' })
 	if len(f) == 0 {
 		return ""
 	}

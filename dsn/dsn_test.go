@@ -82,7 +82,7 @@ var damaged = []struct {
 	{"bad xtext", "Reporting-MTA: x\nOriginal-Envelope-Id: a+zz\n\nFinal-Recipient: rfc822;a@b\nAction: failed\nStatus: 5.1.1\n", 1, "a@b", "5.1.1", []mime.DefectCode{DefectXText}},
 	{"utf-8 address", "Reporting-MTA: x\n\nFinal-Recipient: utf-8; j\\x{F6}rg@ex.org\nAction: failed\nStatus: 5.1.1\n", 1, "jörg@ex.org", "5.1.1", nil},
 	{"junk line", "Reporting-MTA: x\n\n550 no\nFinal-Recipient: rfc822;a@b\nAction: failed\nStatus: 5.1.1\n", 1, "a@b", "5.1.1", nil},
-	{"address with a semicolon", "Reporting-MTA: x\n\nFinal-Recipient: \"a;b\"@c\nAction: failed\nStatus: 5.1.1\n", 1, "b\"@c", "5.1.1", nil},
+	{"address with a semicolon", "Reporting-MTA: x\n\nFinal-Recipient: \"a;b\"@c\nAction: failed\nStatus: 5.1.1\n", 1, "\"a;b\"@c", "5.1.1", nil},
 }
 
 func TestParseDamaged(t *testing.T) {

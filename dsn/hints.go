@@ -30,7 +30,7 @@ type Hints struct {
 // HintsOf reads the hints off a header.
 func HintsOf(h mime.Header) Hints {
 	var x Hints
-	switch word := firstWord(dropComments(h.Text("Auto-Submitted"))); word {
+	switch word := firstWord(h.Text("Auto-Submitted")); word {
 	case "":
 	case "no": // RFC 3834 5: a person, whatever else the header holds
 		x.Person = true

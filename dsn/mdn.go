@@ -91,23 +91,3 @@ func texts(h mime.Header, name string) []string {
 	}
 	return all
 }
-
-// dropComments leaves out what stands in parentheses (RFC 5322 3.2.2).
-func dropComments(s string) string {
-	if strings.IndexByte(s, '(') < 0 {
-		return s
-	}
-	var b strings.Builder
-	depth := 0
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '(':
-			depth++
-		case s[i] == ')' && depth > 0:
-			depth--
-		case depth == 0:
-			b.WriteByte(s[i])
-		}
-	}
-	return b.String()
-}

@@ -26,6 +26,7 @@ var charsetAliases = map[string]encoding.Encoding{
 	"x-gbk": simplifiedchinese.GB18030, "gb2312": simplifiedchinese.GB18030, "gbk": simplifiedchinese.GB18030,
 	"gb-2312": simplifiedchinese.GB18030, "gb-18030": simplifiedchinese.GB18030, "euc-cn": simplifiedchinese.GB18030,
 	"gb2312-80": simplifiedchinese.GB18030, "cn-gb": simplifiedchinese.GB18030, "chinesesimplified": simplifiedchinese.GB18030,
+	"chinese": simplifiedchinese.GB18030, "csgb2312": simplifiedchinese.GB18030, "csiso58gb231280": simplifiedchinese.GB18030, "iso-ir-58": simplifiedchinese.GB18030,
 	"hz-gb-2312": simplifiedchinese.HZGB2312, "hz": simplifiedchinese.HZGB2312,
 	"cp949": korean.EUCKR, "ms949": korean.EUCKR, "uhc": korean.EUCKR, "x-windows-949": korean.EUCKR,
 	"ks-c-5601": korean.EUCKR, "ks-c-5601-1987": korean.EUCKR, "ks-c-5601-1989": korean.EUCKR, "ksc5601": korean.EUCKR, "ksc-5601": korean.EUCKR, "ks-c-5601-1992": korean.EUCKR, "5601": korean.EUCKR,
@@ -53,6 +54,7 @@ var charsetAliases = map[string]encoding.Encoding{
 	"utf-32": utf32.UTF32(utf32.BigEndian, utf32.UseBOM), "utf32": utf32.UTF32(utf32.BigEndian, utf32.UseBOM),
 	"utf-32be": utf32.UTF32(utf32.BigEndian, utf32.IgnoreBOM), "utf-32le": utf32.UTF32(utf32.LittleEndian, utf32.IgnoreBOM),
 	"utf-7": utf7{}, "utf7": utf7{}, "unicode-1-1-utf-7": utf7{}, "unicode-2-0-utf-7": utf7{}, "csunicode11utf7": utf7{},
+	"csutf7": utf7{}, "unicode-1.1-utf-7": utf7{}, "unicode-2.0-utf-7": utf7{}, "x-unicode-2-0-utf-7": utf7{},
 }
 
 // utf8Names are the names of UTF-8; x/text would put a byte order mark into the

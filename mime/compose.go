@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/net/idna"
 )
 
 // ErrDraft is matched by every [DraftError].
@@ -108,8 +111,16 @@ func asciiAddrs(list []string) bool {
 	return true
 }
 
+// newMessageID makes an id that any mail system can take and answer to: in
+// ASCII, also where the domain is not (RFC 5890 2.3.2.1).
 func newMessageID(domain string) string {
-	if strings.HasPrefix(domain, "[") || domain == "" {
+	if !isASCII([]byte(domain)) {
+		var err error
+		if domain, err = idna.Lookup.ToASCII(domain); err != nil {
+			domain = ""
+		}
+	}
+	if strings.HasPrefix(domain, "[") || !validID(domain, false) {
 		domain = "localhost"
 	}
 	return strings.ToLower(rand.Text()) + "@" + domain
@@ -141,8 +152,8 @@ func (d *draftWriter) messageHeader(id string) []byte {
 		f.text("Subject", d.Subject)
 	}
 	f.ids("Message-ID", []string{id})
-	f.ids("In-Reply-To", usableIDs(d.InReplyTo))
-	f.ids("References", usableIDs(d.References))
+	f.ids("In-Reply-To", usableIDs(d.InReplyTo, d.UTF8Headers))
+	f.ids("References", usableIDs(d.References, d.UTF8Headers))
 	if d.AutoSubmitted != "" {
 		f.text("Auto-Submitted", d.AutoSubmitted)
 	}
@@ -157,10 +168,10 @@ func (d *draftWriter) messageHeader(id string) []byte {
 
 // usableIDs leaves out ids that can't be written; they come from other
 // people's mail, where they may be anything.
-func usableIDs(ids []string) []string {
+func usableIDs(ids []string, utf8Too bool) []string {
 	var out []string
 	for _, id := range ids {
-		if id = cleanID(id); validID(id) {
+		if id = cleanID(id); validID(id, utf8Too) {
 			out = append(out, id)
 		}
 	}
@@ -170,12 +181,15 @@ func usableIDs(ids []string) []string {
 	return out
 }
 
-func validID(id string) bool {
+// validID accepts what can stand between angle brackets; beyond ASCII only in
+// UTF-8 headers (RFC 6532 3.3).
+func validID(id string, utf8Too bool) bool {
 	if id == "" || len(id) > maxID {
 		return false
 	}
-	for i := 0; i < len(id); i++ {
-		if c := id[i]; c <= ' ' || c >= 0x7f || c == '<' || c == '>' {
+	for _, c := range id {
+		switch {
+		case c <= ' ', isControl(c), c == '<', c == '>', c == utf8.RuneError, c >= 0x7f && !utf8Too, unicode.IsSpace(c):
 			return false
 		}
 	}
@@ -257,7 +271,7 @@ func (d *Draft) check() error {
 			}
 		}
 	}
-	if d.MessageID != "" && !validID(d.MessageID) {
+	if d.MessageID != "" && !validID(d.MessageID, d.UTF8Headers) {
 		return &DraftError{"MessageID", "not a message id: " + quoteShort(d.MessageID)}
 	}
 	if y := d.Date.Year(); !d.Date.IsZero() && (y < 1900 || y > 9999) {

@@ -224,7 +224,7 @@ func (d *draftWriter) attachmentNode(field string, a Attachment) (*node, error) 
 	}
 	f.end()
 	if id := cleanID(a.ContentID); id != "" {
-		if !validID(id) {
+		if !validID(id, false) {
 			return nil, &DraftError{field + ".ContentID", "not a content id: " + quoteShort(a.ContentID)}
 		}
 		f.ids("Content-ID", []string{id})

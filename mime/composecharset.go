@@ -27,6 +27,8 @@ func (d *Draft) writer() (*draftWriter, error) {
 	name := strings.ToLower(strings.TrimSpace(d.Charset))
 	if n := normCharset(name); n == "" || utf8Names[n] || guessNames[n] {
 		return w, nil
+	} else if !isMediaType("text/"+n) || strings.ContainsFunc(d.Charset, isControl) { // findCharset would look for a name in it
+		return nil, &DraftError{"Charset", "not a name: " + quoteShort(d.Charset)}
 	}
 	// IANA's meaning of a name, not that of browsers, which take iso-8859-1 for
 	// windows-1252: other readers may be stricter than we are.
@@ -39,8 +41,10 @@ func (d *Draft) writer() (*draftWriter, error) {
 			name = known
 		}
 	}
-	// UTF-16 and UTF-7 are no charsets for text in mail (RFC 2045 6.7, RFC 2152).
-	if probe, err := enc.NewEncoder().String("A=\n"); err != nil || probe != "A=\n" || enc == (utf7{}) || !isMediaType("text/"+name) {
+	// UTF-16 and UTF-7 are no charsets for text in mail (RFC 2045 6.7, RFC 2152),
+	// and some are known for reading only.
+	_, readOnly := enc.(iso2022)
+	if probe, err := enc.NewEncoder().String("A=\n"); err != nil || probe != "A=\n" || enc == (utf7{}) || readOnly || !isMediaType("text/"+name) {
 		return nil, &DraftError{"Charset", "can't be written: " + quoteShort(d.Charset)}
 	}
 	w.set = &outCharset{name, enc}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -222,4 +223,76 @@ func TestRawPartsAreByteForByte(t *testing.T) {
 	require.NoError(t, err)
 	assert.Nil(t, q.Children[0].Raw(strings.NewReader("")), "it stands nowhere as it is")
 	assert.Nil(t, q.Children[0].RawBody(strings.NewReader("")))
+}
+
+// TestComposeNeverMislabels has text and subject read back as they were
+// written, in every charset that a draft may ask for; charsets known only for
+// reading are refused.
+func TestComposeNeverMislabels(t *testing.T) {
+	to := Address{Addr: "a@example.com"}
+	written := 0
+	for name := range charsetAliases {
+		for _, text := range []string{"한글 안녕", "日本語", "é à", "plain"} {
+			c, err := (&Draft{From: to, To: []Address{to}, Charset: name, Subject: text, Text: text}).Compose()
+			if err != nil {
+				var de *DraftError
+				require.ErrorAs(t, err, &de, name)
+				assert.Equal(t, "Charset", de.Field)
+				continue
+			}
+			written++
+			var raw bytes.Buffer
+			_, err = c.WriteTo(&raw)
+			require.NoError(t, err)
+			p, got, err := parseString(raw.String())
+			require.NoError(t, err)
+			assert.Equal(t, text, p.Header.Text("Subject"), name)
+			assert.Equal(t, text, strings.TrimSpace(decodeCharset([]byte(got[""]), p.Charset)), "%s as %s", name, p.Charset)
+		}
+	}
+	assert.Greater(t, written, 100)
+	for _, name := range []string{"iso-2022-kr", "csISO2022KR", "ISO-2022-CN", "iso-2022-cn-ext", "utf-7"} {
+		_, err := (&Draft{From: to, To: []Address{to}, Charset: name}).Compose()
+		var de *DraftError
+		require.ErrorAs(t, err, &de, name)
+		assert.Equal(t, "Charset", de.Field)
+	}
+}
+
+// TestComposeMessageIDs has own ids that everybody can answer to, and those of
+// others kept where the header can hold them.
+func TestComposeMessageIDs(t *testing.T) {
+	for from, domain := range map[string]string{
+		"a@x.org": "x.org", "a@[192.0.2.1]": "localhost", "a@δοκιμή.gr": "xn--jxalpdlp.gr", "a@\u05d0a.org": "localhost", "a@ü_x.org": "localhost",
+	} {
+		c, _ := composedRaw(t, draftOf(func(d *Draft) { d.From.Addr, d.UTF8Headers = from, true }))
+		assert.Regexp(t, `^[a-z2-7]{26}@`+regexp.QuoteMeta(domain)+"$", c.MessageID)
+	}
+	const foreign = "1@δοκιμή.gr"
+	for _, utf8Headers := range []bool{false, true} {
+		c, raw := composedRaw(t, draftOf(func(d *Draft) {
+			d.UTF8Headers = utf8Headers
+			d.InReplyTo, d.References = []string{foreign}, []string{"0@x.org", foreign, "\ufffd@x.org", "a\u2028b@x.org"}
+		}))
+		assert.Equal(t, utf8Headers, c.SMTPUTF8)
+		p, _, err := parseString(raw)
+		require.NoError(t, err)
+		want := []string{"0@x.org"}
+		if utf8Headers {
+			want = append(want, foreign)
+			assert.Equal(t, []string{foreign}, p.Header.MessageIDs("In-Reply-To"))
+		} else {
+			assert.False(t, p.Header.Has("In-Reply-To"))
+		}
+		assert.Equal(t, want, p.Header.MessageIDs("References"))
+
+		own := draftOf(func(d *Draft) { d.UTF8Headers, d.MessageID = utf8Headers, foreign })
+		c, err = own.Compose()
+		if !utf8Headers {
+			require.ErrorIs(t, err, ErrDraft)
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, foreign, c.MessageID)
+	}
 }

@@ -31,7 +31,13 @@ func ParseDate(s string) (time.Time, bool) {
 	var d dateParts
 	d.day, d.month, d.year, d.hour, d.zone = -1, -1, -1, -1, noZone
 	var buf [8]string
-	for _, tok := range dateTokens(buf[:0], s) {
+	toks := dateTokens(buf[:0], s)
+	for i, tok := range toks {
+		// Blanks and comments may stand around the colons (RFC 5322 4.3).
+		if i+1 < len(toks) && (strings.HasSuffix(tok, ":") || toks[i+1][0] == ':') && tok[0] >= '0' && tok[0] <= '9' {
+			toks[i+1] = tok + toks[i+1]
+			continue
+		}
 		d.take(tok)
 	}
 	return d.time()
@@ -78,6 +84,11 @@ func (d *dateParts) take(tok string) {
 	case (c == '+' || c == '-') && d.hour >= 0:
 		d.offset(tok)
 	case c >= '0' && c <= '9':
+		tok = strings.TrimRight(tok, ".")                                               // "2. Jan"
+		if d.year >= 0 && d.day >= 0 && d.hour < 0 && strings.IndexByte(tok, '.') > 0 { // "15.04.05"
+			d.clock(strings.ReplaceAll(tok, ".", ":"))
+			return
+		}
 		if strings.ContainsAny(tok, "-/.") || len(tok) >= 9 {
 			d.dashed(tok)
 			return
@@ -231,8 +242,13 @@ func (d *dateParts) word(tok string) {
 	}
 }
 
+// daysIn is the length of a month, counted from 0.
+func daysIn(month, year int) int {
+	return time.Date(year, time.Month(month+2), 0, 0, 0, 0, 0, time.UTC).Day()
+}
+
 func (d *dateParts) time() (time.Time, bool) {
-	if d.day < 1 || d.day > 31 || d.month < 0 || d.month > 11 || d.year < 0 || d.year > 9999 {
+	if d.day < 1 || d.day > 31 || d.day > daysIn(d.month, d.year) || d.month < 0 || d.month > 11 || d.year < 0 || d.year > 9999 {
 		return time.Time{}, false
 	}
 	if d.hour < 0 {

@@ -19,9 +19,12 @@ type Draft struct {
 	Subject string
 	// Date is the origination date; zero means the time of Compose.
 	Date time.Time
-	// MessageID without angle brackets; "" means that Compose makes one.
+	// MessageID without angle brackets; "" means that Compose makes one, in
+	// ASCII always.
 	MessageID string
-	// InReplyTo and References hold message ids without angle brackets.
+	// InReplyTo and References hold message ids without angle brackets. Those
+	// that can't be written are left out: with characters beyond ASCII they need
+	// UTF8Headers.
 	InReplyTo  []string
 	References []string
 

@@ -217,5 +217,8 @@ func flowedCut(s string, width int) int {
 	if i+1 == len(s) {
 		return len(s)
 	}
+	if s[:i+1] == signatureLine { // it would end the paragraph
+		return i + 1 + flowedCut(s[i+1:], width-i-1)
+	}
 	return i + 1
 }

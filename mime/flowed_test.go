@@ -56,6 +56,10 @@ func TestFlowedEncode(t *testing.T) {
 		assert.True(t, line == "" || strings.HasPrefix(line, "> "), line)
 	}
 	assert.Equal(t, "-- \nx\n", encodeFlowed("-- \nx\n"))
+	for _, quote := range []string{"", "> "} {
+		text := quote + "-- " + strings.Repeat("字", 50) + " and " + strings.Repeat("more ", 30) + "-- " + strings.Repeat("x", 90) + "\n"
+		assert.Equal(t, text, unflow(t, encodeFlowed(text), false, 7), "no signature line comes of a dash in the text")
+	}
 	assert.Equal(t, " From a\n", encodeFlowed("From a\n"))
 }
 

@@ -147,6 +147,15 @@ var dateCases = []struct {
 	{"Mon,2 Jan 2006 15:04:60 +0000", "2006-01-02T15:05:00Z"},
 	{"Tue, 029 Apr 2019 23:34:45 -0800", "2019-04-29T23:34:45-08:00"},
 	{"2 Jan 106 15:04:05 +0000", "2006-01-02T15:04:05Z"},
+	{"Mon (a) , 2 (b) Jan 2006 15 (c) : 04 : 05 (d) +0000", "2006-01-02T15:04:05Z"},
+	{"2 Jan 2006 15: 04 :05 +0100", "2006-01-02T15:04:05+01:00"},
+	{"Mon, 2 Jan 2006 15.04.05 +0100", "2006-01-02T15:04:05+01:00"},
+	{"2. Jan. 2006 15:04:05 MEZ", "2006-01-02T15:04:05+01:00"},
+	{"02.01.2006 15:04:05", "2006-01-02T15:04:05Z"},
+	{"29 Feb 2024 12:00:00 +0000", "2024-02-29T12:00:00Z"},
+	{"29 Feb 2023 12:00:00 +0000", ""},
+	{"31 Apr 2023 12:00:00 +0000", ""},
+	{": 2 Jan 2006", "2006-01-02T00:00:00Z"},
 	{"", ""},
 	{"yesterday", ""},
 	{"32 Jan 2006", ""},
@@ -216,6 +225,21 @@ func TestSubjects(t *testing.T) {
 		assert.Equal(t, want[0], SubjectPrefix(in), in)
 		assert.Equal(t, want[1], ReplySubject(in), in)
 		assert.Equal(t, want[2], ForwardSubject(in), in)
+	}
+}
+
+func TestSubjectPrefixes(t *testing.T) {
+	local := LocalSubjectPrefixes()
+	require.NoError(t, local.Check())
+	for in, want := range map[string]string{
+		"AW: x": "Re", "aw[2]: x": "Re", "WG: AW: x": "Fwd", "Re: AW: x": "Re", "回复：x": "Re", "转发: x": "Fwd", "SV : x": "Re",
+		"AWAY: x": "", "WG x": "", "x": "", "AW": "", "отв: x": "Re", "RE：x": "Re",
+	} {
+		assert.Equal(t, want, local.Prefix(in), in)
+	}
+	assert.Equal(t, "Fw", SubjectPrefixes{"I": "Fw"}.Prefix("i: x"))
+	for _, bad := range []SubjectPrefixes{{"": "Re"}, {" A": "Re"}, {"A:": "Re"}, {"A": "re"}, {"A": ""}, {strings.Repeat("x", 33): "Re"}} {
+		require.Error(t, bad.Check(), bad)
 	}
 }
 

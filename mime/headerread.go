@@ -5,6 +5,13 @@ import (
 	"strings"
 )
 
+const (
+	// fieldCost is what a field takes in the index of a header.
+	fieldCost = 16
+	// maxAllDefects bounds the header lines that one message's defects tell of.
+	maxAllDefects = 10_000
+)
+
 // header reads the header block with the empty line after it. If a delimiter
 // ends it, p.hit is set.
 func (p *parser) header(part *Part) error {
@@ -33,6 +40,7 @@ lines:
 					err = p.limit("HeaderFields", p.limits.HeaderFields, part)
 					break lines
 				}
+				p.headers += fieldCost
 				break
 			}
 			junk := isMboxFrom(line) || p.junkLine(len(line), fields > 0)
@@ -53,6 +61,10 @@ lines:
 				err = p.limit("HeaderBytes", p.limits.HeaderBytes, part)
 				break lines
 			}
+			if p.headers += int64(len(line)); p.headers > p.limits.AllHeaderBytes {
+				err = p.limit("AllHeaderBytes", p.limits.AllHeaderBytes, part)
+				break lines
+			}
 			p.head = append(p.head, line...)
 			p.r += len(line)
 			if whole {
@@ -67,7 +79,9 @@ lines:
 		if at >= 0 {
 			at += int64(off)
 		}
-		part.defect(code, at, quoteShort(line))
+		if p.defects++; p.defects <= maxAllDefects {
+			part.defect(code, at, quoteShort(line))
+		}
 	})
 	part.Header = h
 	return err

@@ -212,6 +212,40 @@ func TestA40HeaderFlood(t *testing.T) {
 	}
 }
 
+// TestTreeIsBounded has many parts with large headers, or many wrong lines, not
+// add up to a tree without bounds.
+func TestTreeIsBounded(t *testing.T) {
+	const head = "Content-Type: multipart/mixed; boundary=b\n\n"
+	grown := func(in io.Reader) (uint64, *Part, error) {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		p, err := Parse(in, nil)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		return after.HeapAlloc - min(before.HeapAlloc, after.HeapAlloc), p, err
+	}
+	for name, field := range map[string]string{"long fields": "X-A: " + strings.Repeat("y", 1000) + "\n", "short fields": "A:\n"} {
+		part := []byte("--b\n" + strings.Repeat(field, 900) + "\nx\n")
+		heap, p, err := grown(io.MultiReader(strings.NewReader(head), &repeatReader{block: part, n: 9000}))
+		var le *LimitError
+		require.ErrorAs(t, err, &le, name)
+		assert.Equal(t, "AllHeaderBytes", le.Limit, name)
+		assert.Equal(t, int64(DefaultAllHeaderBytes), le.Max)
+		assert.NotEmpty(t, le.Path)
+		assert.NotEmpty(t, p.Children, "the tree so far is kept")
+		assert.Less(t, heap, uint64(48<<20), name)
+		runtime.KeepAlive(p)
+	}
+	part := []byte("--b\nA: b\n" + strings.Repeat("no field at all\nX-A: b\n", maxDefects) + "\nx\n")
+	heap, p, err := grown(io.MultiReader(strings.NewReader(head), &repeatReader{block: part, n: 4000}))
+	require.NoError(t, err)
+	assert.Len(t, p.Children, 4000)
+	assert.Equal(t, maxAllDefects+1, len(codes(p)), "and the one of the missing end") //nolint:testifylint // Len would print them all
+	assert.Less(t, heap, uint64(48<<20))
+	runtime.KeepAlive(p)
+}
+
 // A body of any size is read in a few blocks of memory, whatever its lines.
 func TestMemoryIsFlat(t *testing.T) {
 	const size = 24 << 20

@@ -2,11 +2,13 @@ package mime
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
@@ -20,37 +22,50 @@ const (
 	maxHTMLNesting = 32
 	// maxLinkText bounds the link text that is compared with its target.
 	maxLinkText = 1024
+	// maxTemplate bounds a template; what is longer is shown.
+	maxTemplate = 64 << 10
 )
 
 // HTMLToText writes HTML, in UTF-8, as text for reading: paragraphs, lists,
-// tables, quotes and links stay recognisable, scripts and styles vanish, images
-// become their alternative text. Nothing is fetched. It reads as a stream and
+// tables, quotes and links stay recognisable, scripts, styles and templates
+// vanish, images become their alternative text, and what is there for readers
+// without scripts or plug-ins is shown. Nothing is fetched. It reads as a stream and
 // holds a bounded piece; the error is one of r or w, or a [LimitError] with the
 // limit "HTMLToken", what came before being written.
 func HTMLToText(r io.Reader, w io.Writer) error {
-	z := html.NewTokenizer(newHTMLFilter(r))
-	z.SetMaxBuf(maxHTMLToken)
 	t := &textWriter{w: bufio.NewWriter(w)}
+	err := t.read(newHTMLFilter(r))
+	t.showTemplate() // it was never closed
+	t.endLink()
+	t.finish()
+	if ferr := t.w.Flush(); ferr != nil {
+		return ferr
+	}
+	return err
+}
+
+// read lays out the tokens of r.
+func (t *textWriter) read(r io.Reader) error {
+	z := html.NewTokenizer(r)
+	z.SetMaxBuf(maxHTMLToken)
 	for {
-		switch z.Next() {
-		case html.ErrorToken:
-			t.endLink()
-			t.finish()
+		tok := z.Next()
+		if tok == html.ErrorToken {
 			err := z.Err()
 			switch {
 			case errors.Is(err, io.EOF):
-				err = nil
+				return nil
 			case errors.Is(err, html.ErrBufferExceeded):
-				err = &LimitError{Limit: "HTMLToken", Max: maxHTMLToken}
-			default:
-				err = fmt.Errorf("mime: reading HTML: %w", err)
+				return &LimitError{Limit: "HTMLToken", Max: maxHTMLToken}
 			}
-			if ferr := t.w.Flush(); ferr != nil {
-				return ferr
-			}
-			return err
+			return fmt.Errorf("mime: reading HTML: %w", err)
+		}
+		if t.templates > 0 && !t.hold(z.Raw()) {
+			t.showTemplate() // too long for one; this token is the first after it
+		}
+		switch tok {
 		case html.TextToken:
-			if t.skip == 0 {
+			if t.skip == 0 && t.templates == 0 {
 				t.text(string(z.Text()))
 			}
 		case html.StartTagToken, html.SelfClosingTagToken:
@@ -67,19 +82,63 @@ func HTMLToText(r io.Reader, w io.Writer) error {
 					attrs[string(k)] = string(v)
 				}
 			}
-			t.start(atom.Lookup(name), attrs)
+			a := atom.Lookup(name)
+			switch a {
+			case atom.Noscript, atom.Noframes, atom.Noembed: // ours to show, with the tags in it
+				z.NextIsNotRawText()
+			case atom.Title:
+				if tok == html.SelfClosingTagToken { // XHTML
+					z.NextIsNotRawText()
+					continue
+				}
+			case atom.Template:
+				if tok == html.StartTagToken && !t.noTemplates {
+					t.templates++
+				}
+				continue
+			}
+			if t.templates == 0 {
+				t.start(a, attrs)
+			}
 		case html.EndTagToken:
 			name, _ := z.TagName()
-			t.end(atom.Lookup(name))
+			a := atom.Lookup(name)
+			if a == atom.Template {
+				if t.templates = max(t.templates-1, 0); t.templates == 0 {
+					t.held = t.held[:0]
+				}
+			} else if t.templates == 0 {
+				t.end(a)
+			}
 		}
 	}
+}
+
+// hold keeps a token of a template, which nobody sees, for the case that the
+// template has no end and so was none. It is false if there is no room.
+func (t *textWriter) hold(raw []byte) bool {
+	if len(t.held)+len(raw) > maxTemplate {
+		return false
+	}
+	t.held = append(t.held, raw...)
+	return true
+}
+
+// showTemplate lays out what was held. From then on templates are text.
+func (t *textWriter) showTemplate() {
+	if t.templates == 0 {
+		return
+	}
+	held := t.held
+	t.held, t.templates, t.noTemplates = nil, 0, true
+	_ = t.read(bytes.NewReader(held)) // it was read before
 }
 
 // A textWriter lays out text. Blank lines and blanks are owed and paid only
 // when more text comes, so that they never pile up.
 type textWriter struct {
 	w      *bufio.Writer
-	skip   int    // inside script, style and the like
+	skip   int    // inside script, style or title
 	pre    int    // inside pre
 	quotes int    // inside blockquote
 	was    int    // quotes around the last word
@@ -91,7 +150,21 @@ type textWriter struct {
 	cell   bool   // a cell of this row was there
 	href   string
 	link   strings.Builder
+
+	templates   int    // open templates
+	held        []byte // tokens in them
+	noTemplates bool   // they are text
+	joint       joint  // what the last word ended with
 }
+
+// A joint tells what stands before the next character.
+type joint byte
+
+const (
+	jointNone    joint = iota // nothing, a blank or invisible fill
+	jointVisible              // a character
+	jointZWNJ                 // a character, and U+200C that waits for the next
+)
 
 func (t *textWriter) text(s string) {
 	if t.pre > 0 {
@@ -120,17 +193,54 @@ func (t *textWriter) text(s string) {
 	}
 }
 
+// visible leaves out control characters and invisible fill. U+200C tells
+// letters apart in Persian and other scripts: it stays between two characters
+// and goes where it is fill, beside a blank or other fill.
+func (t *textWriter) visible(s string) string {
+	const zwnj = '\u200c'
+	if t.blank || t.owed > 0 {
+		t.joint = jointNone
+	}
+	if t.joint != jointZWNJ && s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		t.joint = jointVisible // most words
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s) + utf8.UTFMax)
+	for _, r := range s {
+		switch {
+		case r == zwnj:
+			if t.joint == jointVisible {
+				t.joint = jointZWNJ
+			} else {
+				t.joint = jointNone
+			}
+			continue
+		case r == '\u200b', r == '\u00ad', r == '\ufeff', r == '\u034f':
+			t.joint = jointNone
+			continue
+		case r < ' ' && r != '\t', r == 0x7f:
+			continue
+		case r == '\u00a0', r == '\t':
+			t.joint = jointNone
+			if r == '\u00a0' {
+				r = ' '
+			}
+			b.WriteRune(r)
+			continue
+		}
+		if t.joint == jointZWNJ {
+			b.WriteRune(zwnj)
+		}
+		t.joint = jointVisible
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
 // put writes a word with what is owed before it.
 func (t *textWriter) put(s string) {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\u00a0':
-			return ' '
-		case r < ' ' && r != '\t', r == 0x7f, r == '\u200b', r == '\u00ad', r == '\u200c', r == '\ufeff', r == '\u034f':
-			return -1 // invisible fill
-		}
-		return r
-	}, s)
+	s = t.visible(s)
 	if s == "" {
 		return
 	}
@@ -181,7 +291,7 @@ func (t *textWriter) finish() {
 
 func (t *textWriter) start(a atom.Atom, attrs map[string]string) {
 	switch a {
-	case atom.Script, atom.Style, atom.Title, atom.Template, atom.Noscript, atom.Object:
+	case atom.Script, atom.Style, atom.Title:
 		t.skip++
 		return
 	}
@@ -247,7 +357,7 @@ func (t *textWriter) start(a atom.Atom, attrs map[string]string) {
 
 func (t *textWriter) end(a atom.Atom) {
 	switch a {
-	case atom.Script, atom.Style, atom.Title, atom.Template, atom.Noscript, atom.Object:
+	case atom.Script, atom.Style, atom.Title:
 		t.skip = max(t.skip-1, 0)
 		return
 	}

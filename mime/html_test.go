@@ -35,6 +35,21 @@ var htmlCases = []struct{ name, in, want string }{
 	{"linked image", `<a href="https://x.org/p"><img src=a.png alt="Logo"></a>`, "[Logo] <https://x.org/p>\n"},
 	{"definition list", "<dl><dt>term<dd>what it is</dl>", "term\n   what it is\n"},
 	{"conditional comments", "a<!--[if mso]><p>mso</p><![endif]--><![if !mso]>b<![endif]>", "ab\n"},
+	{"object", `a<object data="cid:x"><p>instead</p></object>b`, "a\n\ninstead\n\nb\n"},
+	{"object that closes itself", `<p>a</p><object data="x" />b`, "a\n\nb\n"},
+	{"noscript", "a <noscript><p>no <b>scripts</b> here</p></noscript>b", "a\n\nno scripts here\n\nb\n"},
+	{"noframes", "<noframes><p>a</p></noframes>b", "a\n\nb\n"},
+	{"template", "a<template><p>x</p><template>y</template>z</template>b", "ab\n"},
+	{"template that closes itself", "a<template/>b", "ab\n"},
+	{"template without an end", "<p>one<template>x<p>two<script>if (a<b)</script>", "onex\n\ntwo\n"},
+	{"templates without an end", "<p>one<template><template>x</template>two", "onextwo\n"},
+	{"end of no template", "a</template>b", "ab\n"},
+	{"title that closes itself", "<title/>a", "a\n"},
+	{"comment of no length", "<!-->a<!--->b<!---->c", "abc\n"},
+	{"comment with a wrong end", "a<!-- x --!>b<!-- -- ! > -->c", "abc\n"},
+	{"instruction that looks like a comment", "<?--x>a", "a\n"},
+	{"non-joiner in a word", "می\u200cخواهم <b>نمی</b>&zwnj;<i>شود</i>", "می\u200cخواهم نمی\u200cشود\n"},
+	{"non-joiner that is fill", "a\u200c b \u200cc&zwnj;&nbsp;&zwnj;d \u200c\u00ad\u200c e<p>\u200c</p>\u200cf\u200c\u200b\u200cg\u200c", "a b c d e\n\nfg\n"},
 	{"control characters", "a\x00b\x1bc", "abc\n"},
 }
 
@@ -65,6 +80,20 @@ func TestHTMLToTextGiantTokens(t *testing.T) {
 			assert.Equal(t, "before after\n", b.String())
 		})
 	}
+	t.Run("comments that end early", func(t *testing.T) {
+		for _, open := range []string{"<!-->", "<!--->", "<!-- x --!>", "<?-- x >"} {
+			var b strings.Builder
+			require.NoError(t, HTMLToText(strings.NewReader(open+strings.Repeat("text ", maxTextRun)+"end"), &b))
+			assert.Equal(t, strings.Repeat("text ", maxTextRun)+"end\n", b.String(), open)
+		}
+	})
+	t.Run("template", func(t *testing.T) {
+		for _, end := range []string{"", "</template>"} {
+			var b strings.Builder
+			require.NoError(t, HTMLToText(strings.NewReader("before <template>"+strings.Repeat("<b>text</b> ", maxTemplate)+end+"after"), &b))
+			assert.Equal(t, "before "+strings.Repeat("text ", maxTemplate)+"after\n", b.String(), "too long to be one")
+		}
+	})
 	t.Run("text", func(t *testing.T) {
 		var b strings.Builder
 		require.NoError(t, HTMLToText(strings.NewReader(giant), &b))

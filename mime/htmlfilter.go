@@ -23,7 +23,7 @@ type htmlFilter struct {
 	tag   []byte // name of the current tag, its first letters
 	named bool   // the name is complete
 	last  byte   // last character in a tag that is no blank
-	quote byte
+	quote byte   // what ends an attribute, or what a declaration starts with
 	tail  []byte // last characters of a comment or script
 	raw   string // what ends the script
 	buf   [8 << 10]byte
@@ -86,6 +86,7 @@ func (f *htmlFilter) step(c byte) {
 		switch {
 		case c == '!' || c == '?':
 			f.to(htmlDecl)
+			f.quote = c
 		case c == '/' || c|0x20 >= 'a' && c|0x20 <= 'z':
 			f.to(htmlTag)
 			f.tag, f.named, f.last = append(f.tag[:0], c|0x20), false, 0
@@ -105,7 +106,7 @@ func (f *htmlFilter) step(c byte) {
 		switch {
 		case c == '>':
 			f.to(htmlText)
-		case len(f.tail) == 2 && string(f.tail) == "--":
+		case f.quote == '!' && string(f.tail) == "--":
 			f.to(htmlComment)
 		}
 	case htmlComment, htmlRaw:
@@ -149,23 +150,35 @@ func (f *htmlFilter) hidden(c byte) {
 	if len(f.tail) > keep {
 		f.tail = append(f.tail[:0], f.tail[len(f.tail)-keep:]...)
 	}
-	end := "-->"
-	next := htmlText
+	next, ended := htmlText, false
 	if f.state == htmlRaw {
-		end, next = f.raw, htmlTag
+		next = htmlTag
+		ended = hasSuffixFold(f.tail, f.raw)
+	} else if c == '>' { // also "<!-->", "<!--->" and "--!>": HTML standard 13.2.5.43
+		ended = f.run == 1 || f.run == 2 && f.tail[0] == '-' ||
+			hasSuffixFold(f.tail, "-->") || f.run > 3 && hasSuffixFold(f.tail, "--!>")
 	}
 	kept := f.run <= maxTextRun
 	if kept {
 		f.in = append(f.in, c)
 	}
-	if n := len(f.tail) - len(end); n < 0 || !equalFoldASCII(f.tail[n:], end) {
+	if !ended {
 		return
 	}
-	if !kept {
-		f.in = append(f.in, end...)
+	switch {
+	case kept:
+	case f.state == htmlRaw:
+		f.in = append(f.in, f.raw...)
+	default:
+		f.in = append(f.in, "-->"...)
 	}
 	f.to(next)
 	f.tag, f.named, f.last = append(f.tag[:0], '/'), true, 0
+}
+
+func hasSuffixFold(b []byte, low string) bool {
+	n := len(b) - len(low)
+	return n >= 0 && equalFoldASCII(b[n:], low)
 }
 
 func equalFoldASCII(b []byte, low string) bool {

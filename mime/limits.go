@@ -11,6 +11,8 @@ const (
 	DefaultHeaderBytes = 1 << 20
 	// DefaultHeaderFields bounds the fields of one header block.
 	DefaultHeaderFields = 10_000
+	// DefaultAllHeaderBytes bounds the headers of all parts together: 16 MiB.
+	DefaultAllHeaderBytes = 16 << 20
 	// DefaultDepth bounds the nesting of parts.
 	DefaultDepth = 100
 	// DefaultParts bounds the parts of one message.
@@ -34,6 +36,9 @@ type Limits struct {
 	Parts        int64 // parts of the whole message
 	LineBytes    int64 // bytes of one physical header line
 	DecodedBytes int64 // decoded bytes of all leaves together
+	// AllHeaderBytes bounds the header blocks of all parts together, which the
+	// tree keeps; each field counts 16 bytes more, for its place in the index.
+	AllHeaderBytes int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -47,6 +52,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.Parts, DefaultParts},
 		{&l.LineBytes, DefaultLineBytes},
 		{&l.DecodedBytes, DefaultDecodedBytes},
+		{&l.AllHeaderBytes, DefaultAllHeaderBytes},
 	} {
 		switch {
 		case *f.v == 0:

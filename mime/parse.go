@@ -58,6 +58,8 @@ type run struct {
 	expand  bool
 	parts   int64
 	decoded int64
+	headers int64 // bytes kept of all headers, see Limits.AllHeaderBytes
+	defects int64 // lines in headers that are no field
 	*scratch
 }
 

@@ -246,6 +246,8 @@ func TestParseLimits(t *testing.T) {
 		{"HeaderFields", Limits{HeaderFields: 10}, strings.Repeat("A: b\n", 11)},
 		{"LineBytes", Limits{LineBytes: 50}, "A: " + strings.Repeat("b", 100)},
 		{"LineBytes", Limits{}, "A: " + strings.Repeat("b", DefaultLineBytes)},
+		{"AllHeaderBytes", Limits{AllHeaderBytes: 150}, nest(4)},
+		{"AllHeaderBytes", Limits{AllHeaderBytes: 150}, strings.Repeat("A:\n", 9)},
 		{"Depth", Limits{Depth: 3}, nest(4)},
 		{"Parts", Limits{Parts: 3}, "Content-Type: multipart/mixed; boundary=b\n\n" + strings.Repeat("--b\n\nx\n", 5)},
 		{"DecodedBytes", Limits{DecodedBytes: 10}, "\n" + strings.Repeat("x", 11)},
@@ -257,9 +259,32 @@ func TestParseLimits(t *testing.T) {
 		assert.Equal(t, c.limit, le.Limit)
 		assert.ErrorIs(t, err, ErrLimit)
 		require.NotNil(t, p)
-		all := Limits{-1, -1, -1, -1, -1, -1}
+		all := Limits{-1, -1, -1, -1, -1, -1, -1}
 		_, _, err = parseString(c.in, WithLimits(all))
 		assert.NoError(t, err, "a negative limit is none")
+	}
+}
+
+// TestLineEndsDoNotDependOnReads: what ends the lines is settled by the same
+// bytes, whether they come at once or one by one.
+func TestLineEndsDoNotDependOnReads(t *testing.T) {
+	for name, c := range map[string]struct {
+		in     string
+		fields int
+	}{
+		"CR, LF far below":         {"A: 1\rB: " + strings.Repeat("x", sniffSize) + "\rC: 3\r\rbody\nmore\n", 3},
+		"CRLF across the edge":     {"A: " + strings.Repeat("x", sniffSize-4) + "\r\nB: 2\r\n\r\nbody\r\n", 2},
+		"CRLF behind the edge":     {"A: " + strings.Repeat("x", sniffSize-3) + "\r\nB: 2\r\n\r\nbody\r\n", 2},
+		"CR in a line, LF at last": {"A: 1\rB: " + strings.Repeat("x", sniffSize-9) + "\nC: 3\n\nbody\n", 2},
+	} {
+		whole, again := bodies{}, bodies{}
+		p, err := Parse(strings.NewReader(c.in), whole)
+		require.NoError(t, err)
+		assert.Equal(t, c.fields, p.Header.Len(), name)
+		p, err = Parse(iotest.OneByteReader(strings.NewReader(c.in)), again)
+		require.NoError(t, err)
+		assert.Equal(t, c.fields, p.Header.Len(), name)
+		assert.Equal(t, whole, again, name)
 	}
 }
 

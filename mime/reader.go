@@ -57,12 +57,14 @@ func newBlockReader(src io.Reader) *blockReader {
 func (b *blockReader) init(src io.Reader) {
 	pooled := blockPool.Get().(*[]byte)
 	*b = blockReader{src: src, pooled: pooled, buf: *pooled, bol: true}
-	for b.w < sniffSize && b.fill() {
+	for b.w <= sniffSize && b.fill() {
 	}
-	head := b.buf[:b.w]
-	if bytes.IndexByte(head, '\r') >= 0 && bytes.IndexByte(head, '\n') < 0 {
+	// No more than that counts, however much came at once; the byte behind it
+	// tells whether a CR at its end belongs to a CRLF.
+	head := b.buf[:min(b.w, sniffSize+1)]
+	if bytes.IndexByte(head[:min(len(head), sniffSize)], '\r') >= 0 && bytes.IndexByte(head, '\n') < 0 {
 		b.cr = true
-		crToLF(head)
+		crToLF(b.buf[:b.w])
 	}
 }
 
