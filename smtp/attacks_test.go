@@ -81,6 +81,7 @@ func TestA05CapabilitiesAfterTLS(t *testing.T) {
 }
 
 func TestA07StartTLSSilence(t *testing.T) {
+	t.Parallel()
 	_, d := start(t, []smtptest.Option{
 		smtptest.WithSTARTTLS(),
 		smtptest.WithFault(smtptest.Fault{At: smtptest.STARTTLS, Do: smtptest.Drip(time.Hour, "x")}),
@@ -96,6 +97,32 @@ func TestA07StartTLSSilence(t *testing.T) {
 	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
 	assert.Equal(t, driver.KindTemporary, driver.KindOf(err))
 	require.ErrorContains(t, err, "tls: deferred: no answer within")
+}
+
+// TestA08ServerText has the server say what a terminal or a log would obey, and
+// name another server to go to.
+func TestA08ServerText(t *testing.T) {
+	const evil = "\x1b[2J\x07 \u202e\u2066gpj.exe\u200b \x00\r<b> "
+	for _, code := range []string{"450 4.2.1 ", "551 5.1.6 ", "251 2.1.5 "} {
+		var log bytes.Buffer
+		srv, d := start(t, []smtptest.Option{
+			smtptest.WithFault(smtptest.Fault{At: smtptest.RCPT, Do: smtptest.Raw(code + evil + "please try <b@evil.example> " + strings.Repeat("y", 300) + "\r\n")}),
+			smtptest.WithFault(smtptest.Fault{At: smtptest.Dot, Do: smtptest.Raw("554 5.7.1 " + evil + strings.Repeat("x", 900) + "\r\n")}),
+		}, driver.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		rec, err := send(t, d, message(plainText))
+		require.Error(t, err)
+		for _, text := range []string{err.Error(), log.String()} {
+			for _, r := range []string{"\x1b", "\x07", "\u202e", "\u2066", "\u200b", "\x00", "\r"} {
+				assert.NotContains(t, text, r)
+			}
+		}
+		assert.Less(t, len(err.Error()), 800)
+		assert.Equal(t, 1, srv.Conns(), "a referral is not followed")
+		assert.Equal(t, "b@example.com", rec.Recipients[0].Address)
+		for _, c := range srv.Commands(1) {
+			assert.NotContains(t, c, "evil")
+		}
+	}
 }
 
 func TestA09A10Smuggling(t *testing.T) {
@@ -181,6 +208,64 @@ func TestOutOfTurn(t *testing.T) {
 	agree(t, srv, rec, "421")
 }
 
+// TestA30LaterReplies has a server repeat the login behind it, where no one
+// thinks of passwords any more.
+func TestA30LaterReplies(t *testing.T) {
+	const user, secret = "alice", "s3cr3t-pass"
+	b64 := base64.StdEncoding.EncodeToString
+	line := b64([]byte("\x00" + user + "\x00" + secret))
+	echo := " you logged in with " + secret + " or " + b64([]byte(secret)) + " or AUTH PLAIN " + line
+	for _, tt := range []struct {
+		name string
+		at   smtptest.Stage
+		do   smtptest.Action
+	}{
+		{"MAIL", smtptest.MAIL, smtptest.Reply("550 5.7.1" + echo)},
+		{"RCPT", smtptest.RCPT, smtptest.Raw("450-4.2.1" + echo + "\r\n450 4.2.1" + echo + "\r\n")},
+		{"DATA", smtptest.DATA, smtptest.Reply("421 4.3.2" + echo)},
+		{"the end", smtptest.Dot, smtptest.Reply("554 5.7.1" + echo)},
+		{"taken", smtptest.Dot, smtptest.Reply("250 2.0.0" + echo)},
+		{"a challenge", smtptest.MAIL, smtptest.Reply("334" + echo)},
+		{"no reply", smtptest.MAIL, smtptest.Raw(echo + "\r\n")},
+		{"no reply, cut", smtptest.MAIL, smtptest.Raw(strings.Repeat("x", 250) + secret + "\r\n")},
+		{"out of turn", smtptest.MAIL, smtptest.After("250" + echo + "\r\n")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			srv, d := start(t, []smtptest.Option{
+				smtptest.WithLogin(user, secret), smtptest.WithMechanisms("PLAIN"), smtptest.WithFault(smtptest.Fault{At: tt.at, Do: tt.do}),
+			}, driver.WithLogin(user, secret), driver.WithInsecureAuth(), driver.WithLogger(logger), driver.WithTimeout(2*time.Second))
+			rec, err := send(t, d, message(plainText))
+			assert.Equal(t, tt.name == "taken", err == nil, "%v", err)
+			require.Contains(t, strings.Join(srv.Commands(1), "\n"), "\nMAIL FROM:<a@example.com>", "the login was good")
+			fmt.Fprintf(&out, "%v %+v %+v\n", err, err, rec)
+			for _, s := range []string{secret, secret[:6], b64([]byte(secret)), line} {
+				assert.NotContains(t, out.String(), s)
+			}
+			if tt.name == "MAIL" {
+				assert.Contains(t, err.Error(), "you logged in with [secret]", "the rest is told")
+			}
+		})
+	}
+}
+
+// TestLoginWithoutAccount: a way to log in is named, or what only a login has,
+// and nobody who does. The mail must not go out as if there had been a login.
+func TestLoginWithoutAccount(t *testing.T) {
+	for name, opt := range map[string]driver.Option{
+		"mechanism": driver.WithMechanisms("SCRAM-SHA-256"), "domain": driver.WithDomain("EXAMPLE"), "service": driver.WithSPN("smtp/mail.example.com"),
+	} {
+		srv, d := start(t, []smtptest.Option{smtptest.WithExtensions("AUTH SCRAM-SHA-256 PLAIN")}, opt, driver.WithInsecureAuth())
+		rec, err := send(t, d, message(plainText))
+		require.ErrorContains(t, err, "nothing to log in with", name)
+		require.ErrorContains(t, err, "driver.WithLogin")
+		assert.Equal(t, driver.KindConfig, driver.KindOf(err))
+		assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+		assert.NotContains(t, strings.Join(srv.Commands(1), "\n"), "MAIL")
+	}
+}
+
 // TestA30Secrets fails every mechanism in every way, with the log wide open,
 // and looks for the password in all that came out.
 func TestA30Secrets(t *testing.T) {
@@ -231,7 +316,7 @@ func TestInsecureAuth(t *testing.T) {
 	rec, err = send(t, d, message(plainText))
 	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
 	assert.Equal(t, driver.KindAuth, driver.KindOf(err))
-	require.ErrorContains(t, err, "the server offers none of CRAM-MD5, PLAIN, LOGIN; it offers no mechanism")
+	require.ErrorContains(t, err, "the server offers none of SCRAM-SHA-256, SCRAM-SHA-1, DIGEST-MD5, CRAM-MD5, PLAIN, LOGIN; it offers no mechanism")
 
 	_, d = start(t, []smtptest.Option{smtptest.WithLogin("u", "right"), smtptest.WithSTARTTLS()}, explicit(), driver.WithLogin("u", "wrong"))
 	rec, err = send(t, d, message(plainText))

@@ -24,6 +24,7 @@ func maker(addr string, opts ...driver.Option) func(...driver.Option) (driver.Dr
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for name, fake := range map[string][]smtptest.Option{
 		"plain":     nil,
 		"pipelined": {smtptest.WithExtensions("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SIZE 1000000")},
@@ -59,6 +60,7 @@ func TestConformance(t *testing.T) {
 // TestConformanceLab puts the driver through the same cases on Postfix, which
 // delivers to a mailbox that no other test reads.
 func TestConformanceLab(t *testing.T) {
+	t.Parallel()
 	lab := labtest.Find(t)
 	drivertest.Run(t, drivertest.Harness{Parallel: true, Positions: 10, Start: func(t *testing.T) *drivertest.Server {
 		return &drivertest.Server{

@@ -67,8 +67,9 @@
 // the end of the message was sent. Never after another reply to MAIL, RCPT,
 // DATA or the content, never after a time-out behind MAIL, and never with an
 // unknown outcome. The backup is then used for a time ([WithBackupPeriod]),
-// after which one message tries the first server again. If neither can be
-// used, one error of Op "failover" names both.
+// after which one message tries the first server again. A message for which the
+// backup lacks an extension, or room, goes to the first server all the same. If
+// neither can be used, one error of Op "failover" names both.
 //
 // # What goes over the wire
 //
@@ -83,7 +84,8 @@
 // a typed error before MAIL. A DKIM signature does not survive re-encoding: let
 // the server sign, or sign 7-bit messages. A header with 8-bit octets is sent
 // as SMTPUTF8 where it is UTF-8 and that is offered, else as it is to a server
-// with 8BITMIME. Whatever enters a command is checked before any byte is sent.
+// with 8BITMIME; a message that says so ([driver.Message.SMTPUTF8]) only to one
+// with SMTPUTF8. Whatever enters a command is checked before any byte is sent.
 //
 // Error values are not changed once made and may be shared by goroutines.
 //

@@ -12,6 +12,7 @@ import (
 
 	"github.com/maildriver/maildriver/driver"
 	"github.com/maildriver/maildriver/internal/life"
+	"github.com/maildriver/maildriver/mime"
 	"github.com/maildriver/maildriver/spool"
 )
 
@@ -40,6 +41,7 @@ type Driver struct {
 	standing standing
 	net      driver.Network
 	common   driver.Common
+	compose  driver.Composing
 
 	primary *relay
 	backup  *relay   // nil without
@@ -59,7 +61,10 @@ type service struct {
 	sent atomic.Uint64
 }
 
-var _ driver.Driver = (*Driver)(nil)
+var (
+	_ driver.Driver   = (*Driver)(nil)
+	_ driver.Composer = (*Driver)(nil)
+)
 
 // New makes a driver for the server at addr, a host or host:port. It connects
 // to nothing. Every option that is wrong is reported, all in one error of kind
@@ -75,7 +80,7 @@ func New(addr string, opts ...driver.Option) (*Driver, error) {
 	if d.host, d.port, err = splitAddr(addr); err != nil {
 		errs = append(errs, configError(fmt.Errorf("address %q: %w", addr, err)))
 	}
-	if err := driver.Apply(opts, &d.set, &d.standing, &d.net, &d.common); err != nil {
+	if err := driver.Apply(opts, &d.set, &d.standing, &d.net, &d.common, &d.compose); err != nil {
 		errs = append(errs, err)
 	} else if err := errors.Join(check(&d.set, &d.common), d.connect()); err != nil {
 		errs = append(errs, err)
@@ -85,6 +90,9 @@ func New(addr string, opts ...driver.Option) (*Driver, error) {
 	}
 	if len(errs) > 1 {
 		return nil, configError(errors.Join(errs...))
+	}
+	for _, name := range d.standing.ignored {
+		d.common.Logger.Warn("parameter is ignored", "driver", driverName, "profile", d.common.Profile, "parameter", name)
 	}
 	return d, nil
 }
@@ -115,6 +123,7 @@ func (d *Driver) connect() error {
 	}
 	n := d.net
 	n.User, n.Password, n.Mechanisms, n.Certificates, n.ServerName = "", driver.Secret{}, nil, nil, ""
+	n.Credentials = driver.Credentials{}
 	if err := driver.Apply(d.standing.backupOpts, &n); err != nil {
 		return fmt.Errorf("smtp.Backup: %w", err)
 	}
@@ -164,6 +173,17 @@ func checkHost(host string) error {
 
 // Capabilities tells that the driver sends and does not poll.
 func (d *Driver) Capabilities() driver.Capabilities { return driver.Capabilities{Send: true} }
+
+// Compose makes a message of a draft, see [driver.Composer]. What a draft leaves
+// open is as the options of package driver for it say, e.g. [driver.WithFrom]
+// and [driver.WithCharset].
+func (d *Driver) Compose(draft *mime.Draft, opts ...driver.Option) (*driver.Message, error) {
+	common, compose := d.common, d.compose
+	if err := driver.Apply(opts, &common, &compose); err != nil {
+		return nil, err
+	}
+	return compose.Compose(draft, common.From)
+}
 
 // Close ends running Sends with [driver.ErrClosed], waits for them, and says
 // good-bye on the connections that were kept. It is idempotent.

@@ -175,6 +175,7 @@ type errReader struct{ err error }
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
 func TestSpool(t *testing.T) {
+	t.Parallel()
 	refuse := smtptest.Fault{At: smtptest.RCPT, Do: smtptest.Reply("550 5.1.1 no")}
 	lose := smtptest.Fault{At: smtptest.Dot, Do: smtptest.Drop()}
 	some := smtptest.Fault{At: smtptest.RCPT, Nth: 1, Do: smtptest.Reply("550 5.1.1 no")}

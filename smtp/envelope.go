@@ -29,6 +29,7 @@ type envelope struct {
 	deliverBy  *driver.DeliverBy
 	priority   int
 	requireTLS bool
+	utf8Header bool // the message says that its header is UTF-8
 }
 
 type forwardPath struct {
@@ -41,7 +42,7 @@ type forwardPath struct {
 // that is wrong with it, each as an [*ArgumentError].
 func newEnvelope(m *driver.Message, notify []string) (*envelope, error) {
 	e := &envelope{
-		to: make([]forwardPath, 0, len(m.To)), requireTLS: m.RequireTLS,
+		to: make([]forwardPath, 0, len(m.To)), requireTLS: m.RequireTLS, utf8Header: m.SMTPUTF8,
 		deliverBy: m.DeliverBy, priority: m.Priority,
 	}
 	var errs []error
@@ -108,6 +109,8 @@ func (e *envelope) check(x *extensions) error {
 		switch {
 		case !x.tls:
 			return &ExtensionError{"REQUIRETLS", "the message may only go over TLS, which this connection has not, and"}
+		case !x.verified: // RFC 8689 section 4.2.1
+			return ErrUnverified
 		case !x.has("REQUIRETLS"):
 			return &ExtensionError{"REQUIRETLS", "the message may only go over TLS and"}
 		}
@@ -128,6 +131,9 @@ func (e *envelope) check(x *extensions) error {
 	if x.has("SMTPUTF8") {
 		return nil
 	}
+	if e.utf8Header {
+		return &ExtensionError{"SMTPUTF8", "the header is in UTF-8 and"}
+	}
 	if e.from.text != "" && e.from.ascii == "" {
 		return &ExtensionError{"SMTPUTF8", "the sender's address is beyond ASCII and"}
 	}
@@ -145,7 +151,7 @@ func (e *envelope) international(x *extensions, c *content) bool {
 	if !x.has("SMTPUTF8") {
 		return false
 	}
-	return c.utf8Header || e.from.text != e.from.ascii && e.from.ascii == "" ||
+	return e.utf8Header || c.utf8Header || e.from.text != e.from.ascii && e.from.ascii == "" ||
 		slices.ContainsFunc(e.to, func(f forwardPath) bool { return f.path.ascii == "" })
 }
 

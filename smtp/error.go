@@ -80,6 +80,11 @@ func (e *ExtensionError) Error() string {
 // Is makes the error errors.ErrUnsupported.
 func (e *ExtensionError) Is(target error) bool { return target == errors.ErrUnsupported }
 
+// ErrUnverified says that a message with [driver.Message.RequireTLS] was not
+// sent because the server's certificate was accepted without verification,
+// which RFC 8689 section 4.2.1 forbids. Nothing of the message was sent.
+var ErrUnverified = errors.New("the message may only go over verified TLS (REQUIRETLS), and the server's certificate was accepted without verification")
+
 // A ContentError says that the message holds what may not be sent over SMTP:
 // a NUL, or a line over the limit. Nothing of the message was sent.
 type ContentError struct {
@@ -127,7 +132,7 @@ func failed(op string, err error) *failure {
 	}
 	if de, ok := err.(*driver.Error); ok {
 		f.kind, f.err = de.Kind, de.Err
-		if de.Op == "dial" || de.Op == "tls" {
+		if de.Op == "dial" || de.Op == "proxy" || de.Op == "tls" || de.Op == "secret" {
 			f.op = de.Op
 		}
 	}

@@ -1,6 +1,7 @@
 package smtp_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/maildriver/maildriver/driver"
+	"github.com/maildriver/maildriver/mime"
 	"github.com/maildriver/maildriver/smtp"
 	"github.com/maildriver/maildriver/smtp/smtptest"
 )
@@ -49,4 +51,43 @@ func ExampleDriver_Send() {
 	// carol@example.com accepted 250 2.0.0
 	// rcpt no such user
 	// "From: alice@example.com\r\nSubject: Hello\r\n\r\nGood morning.\r\n"
+}
+
+// Settings for outbound mail stand with the driver, here as they come from a
+// profile; the draft says what only it knows.
+func ExampleDriver_Compose() {
+	addr, opts, err := smtp.FromParameters(map[string]string{
+		"SMTP Server": "mail.example.com", "From Address": "Desk <desk@example.com>",
+		"Charset": "iso-8859-1", "Create Plain Text From HTML": "TRUE",
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	d, err := smtp.New(addr, opts...)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = d.Close() }()
+	m, err := d.Compose(&mime.Draft{To: []mime.Address{{Addr: "ann@example.org"}}, HTML: "<p>Grüße</p>"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	r, err := m.Open()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = r.Close() }()
+	for s := bufio.NewScanner(r); s.Scan(); {
+		if strings.HasPrefix(s.Text(), "From:") || strings.Contains(s.Text(), "charset=") {
+			fmt.Println(s.Text())
+		}
+	}
+	// Output:
+	// From: Desk <desk@example.com>
+	// Content-Type: text/plain; charset=iso-8859-1
+	// Content-Type: text/html; charset=iso-8859-1
 }

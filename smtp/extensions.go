@@ -13,6 +13,7 @@ type extensions struct {
 	auth     []string // mechanisms, upper case
 	maxSize  int64    // of SIZE; 0 is no limit known
 	tls      bool     // this was said inside TLS
+	verified bool     // by a server whose certificate or key was verified
 	limits   limits
 }
 

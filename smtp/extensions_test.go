@@ -1,7 +1,10 @@
 package smtp
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -35,6 +38,7 @@ func TestExtensions(t *testing.T) {
 		{name: "a domain has an ASCII form", offer: "SMTPUTF8", set: func(m *driver.Message) { m.To[0].Address = "a@exämple.com" }, to: "a@xn--exmple-cua.com", rest: "a@xn--exmple-cua.com"},
 		{name: "DSN", offer: "DSN", set: func(m *driver.Message) { m.Return, m.EnvelopeID = "HDRS", "e 1" }, params: []string{"RET=HDRS", "ENVID=e+201"}, rest: "b@example.com"},
 		{name: "UTF-8 header", offer: "SMTPUTF8", set: func(m *driver.Message) { m.Open = message("Subject: Grüße\r\n\r\n").Open }, params: []string{"BODY=8BITMIME", "SMTPUTF8"}, rest: "b@example.com"},
+		{name: "UTF-8 header that the message tells of", offer: "SMTPUTF8", set: func(m *driver.Message) { m.SMTPUTF8 = true }, params: []string{"SMTPUTF8"}, lacks: "SMTPUTF8"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -79,6 +83,52 @@ func TestExtensions(t *testing.T) {
 	_, d = start(t, []smtptest.Option{offer("DELIVERBY 120")})
 	_, err = send(t, d, m)
 	require.ErrorContains(t, err, "less than the 120 seconds")
+}
+
+// TestRequireTLSNeedsVerification has REQUIRETLS offered inside TLS whose other
+// end is known, or not (RFC 8689 section 4.2.1).
+func TestRequireTLSNeedsVerification(t *testing.T) {
+	wrong := smtptest.Certificate(time.Now().Add(time.Hour), "wrong.example")
+	leaf, err := x509.ParseCertificate(wrong.Certificate[0])
+	require.NoError(t, err)
+	right := smtptest.Certificate(time.Now().Add(time.Hour), "127.0.0.1")
+	for name, tt := range map[string]struct {
+		cert tls.Certificate
+		opts []driver.Option
+		ok   bool
+	}{
+		"verified":              {right, nil, true},
+		"check skipped":         {wrong, []driver.Option{driver.WithInsecureSkipVerify()}, false},
+		"pinned, check skipped": {wrong, []driver.Option{driver.WithInsecureSkipVerify(), driver.WithPinnedKeys(driver.PinOf(leaf))}, true},
+	} {
+		for _, security := range []driver.Security{driver.SecurityImplicit, driver.SecurityExplicit} {
+			t.Run(fmt.Sprint(name, " ", security), func(t *testing.T) {
+				how := smtptest.WithSTARTTLS()
+				if security == driver.SecurityImplicit {
+					how = smtptest.WithImplicitTLS()
+				}
+				srv, d := start(t, []smtptest.Option{offer("REQUIRETLS"), how, smtptest.WithCertificate(tt.cert)}, append(tt.opts, driver.WithSecurity(security))...)
+				m := message(plainText)
+				m.RequireTLS = true
+				rec, err := send(t, d, m)
+				if tt.ok {
+					require.NoError(t, err)
+					require.Len(t, srv.Messages(), 1)
+					assert.Contains(t, srv.Messages()[0].Params, "REQUIRETLS")
+					return
+				}
+				require.ErrorIs(t, err, ErrUnverified)
+				assert.Equal(t, driver.KindPermanent, driver.KindOf(err))
+				assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
+				for _, c := range srv.Commands(1) {
+					assert.NotRegexp(t, "^MAIL", c)
+				}
+				m.RequireTLS = false
+				_, err = send(t, d, m)
+				require.NoError(t, err, "others go")
+			})
+		}
+	}
 }
 
 func TestLMTP(t *testing.T) {

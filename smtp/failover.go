@@ -25,6 +25,8 @@ func failsOver(ctx context.Context, f *failure, t *transaction, set *settings) b
 	}
 	reply, replied := errors.AsType[*ReplyError](f.err)
 	switch f.op {
+	case "proxy": // it is in front of the other server, too: a login that it refused is not repeated
+		return f.kind != driver.KindAuth
 	case "dial", "tls", StageGreeting, StageEHLO, StageHELO, StageSTARTTLS:
 		return true
 	case StageAUTH:
@@ -43,6 +45,17 @@ func failsOver(ctx context.Context, f *failure, t *transaction, set *settings) b
 		return !replied && f.kind == driver.KindTemporary && (!ok || !ne.Timeout())
 	}
 	return false
+}
+
+// incapable reports that the message was not begun because the server lacks
+// something that it needs: an extension, or room. Of the backup server that is
+// no verdict, as the first one may have it.
+func incapable(f *failure) bool {
+	if f == nil || f.delivery != driver.DeliveryRejected {
+		return false
+	}
+	_, replied := errors.AsType[*ReplyError](f.err)
+	return !replied
 }
 
 // A failoverError tells why no server took the message, the one tried first in
@@ -68,11 +81,13 @@ func (e *failoverError) Unwrap() []error {
 	return list
 }
 
-// kind is the kind of both failures if that is one, else temporary.
+// kind is the kind of both failures if that is one, else temporary. What two
+// servers refused for good is still deferred, as neither gave a verdict on the
+// message, and so it is temporary.
 func (e *failoverError) kind() driver.Kind {
 	k := e.tries[0].Kind
 	for _, t := range e.tries {
-		if t.Kind != k {
+		if t.Kind != k || k == driver.KindPermanent {
 			return driver.KindTemporary
 		}
 	}

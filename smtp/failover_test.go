@@ -119,6 +119,22 @@ func TestF54BothDown(t *testing.T) {
 	assert.NotEqual(t, driver.KindAmbiguous, driver.KindOf(err))
 }
 
+// TestF54BothRefuseSessions has two servers say 554 in place of a greeting. That
+// is no verdict on the message: it is deferred, and its error says the same.
+func TestF54BothRefuseSessions(t *testing.T) {
+	down := []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: smtptest.Greeting, Do: smtptest.ReplyThenDrop("554 go away")})}
+	_, _, d := startPair(t, down, down)
+	rec, err := send(t, d, message(plainText))
+	assert.Equal(t, driver.DeliveryDeferred, rec.Delivery)
+	assert.Equal(t, driver.KindTemporary, driver.KindOf(err))
+	assert.True(t, driver.KindOf(err).Retryable())
+	for kind, want := range map[driver.Kind]driver.Kind{
+		driver.KindPermanent: driver.KindTemporary, driver.KindPolicy: driver.KindPolicy, driver.KindAuth: driver.KindAuth,
+	} {
+		assert.Equal(t, want, (&failoverError{[]*driver.Error{{Kind: kind}, {Kind: kind}}}).kind())
+	}
+}
+
 func TestF54RefusedStayRefused(t *testing.T) {
 	// The first server refuses one for good and is lost: the second hears of
 	// the other alone.
@@ -133,6 +149,54 @@ func TestF54RefusedStayRefused(t *testing.T) {
 	require.Len(t, b.Messages(), 1)
 	assert.Equal(t, []smtptest.Recipient{{Address: "b@x.example", Params: nil}}, clean(b.Messages()[0].To))
 	assert.Empty(t, a.Messages())
+}
+
+// TestF54BackupLacks has messages that the backup server cannot carry: they wait
+// for the first server, or go there at once if it is back.
+func TestF54BackupLacks(t *testing.T) {
+	t.Parallel()
+	all := offer("8BITMIME", "SMTPUTF8", "SIZE 1000000", "REQUIRETLS", "DELIVERBY", "MT-PRIORITY")
+	for name, tt := range map[string]struct {
+		set    func(m *driver.Message)
+		second smtptest.Option
+		want   string
+	}{
+		"SMTPUTF8":    {func(m *driver.Message) { m.To[0].Address = "δοκιμή@example.com" }, offer("8BITMIME"), "needs the extension SMTPUTF8"},
+		"SIZE":        {func(m *driver.Message) { m.Open = message(plainText + strings.Repeat("x\r\n", 500)).Open }, offer("SIZE 200"), "the server takes 200"},
+		"DELIVERBY":   {func(m *driver.Message) { m.DeliverBy = &driver.DeliverBy{Within: time.Minute} }, offer("SIZE"), "needs the extension DELIVERBY"},
+		"time limit":  {func(m *driver.Message) { m.DeliverBy = &driver.DeliverBy{Within: time.Minute, Return: true} }, offer("DELIVERBY 100"), "less than the 100 seconds"},
+		"MT-PRIORITY": {func(m *driver.Message) { m.Priority = 3 }, offer("SIZE"), "needs the extension MT-PRIORITY"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := message(plainText)
+			tt.set(m)
+			down := smtptest.WithFault(smtptest.Fault{At: smtptest.Greeting, Conn: 1, Do: smtptest.Drop()})
+			a, b, d := startPair(t, []smtptest.Option{all, down}, []smtptest.Option{tt.second}, WithBackupPeriod(time.Hour))
+			rec, err := send(t, d, m)
+			assert.Equal(t, driver.DeliveryDeferred, rec.Delivery, "the first server is down, and may have it")
+			require.ErrorContains(t, err, a.Addr()+" greeting: ")
+			require.ErrorContains(t, err, b.Addr())
+			require.ErrorContains(t, err, tt.want)
+			assert.Empty(t, b.Messages())
+
+			_, err = send(t, d, message(plainText))
+			require.NoError(t, err)
+			assert.Len(t, b.Messages(), 1, "others go through the backup server")
+
+			rec, err = send(t, d, m)
+			require.NoError(t, err, "the first server is back, and asked as the backup cannot")
+			assert.Equal(t, a.Addr(), rec.Server)
+			assert.Len(t, a.Messages(), 1)
+			assert.Empty(t, append(a.Violations(), b.Violations()...))
+		})
+	}
+	// Neither can: that is a verdict of the first server.
+	m := message(plainText)
+	m.Priority = 3
+	_, _, d := startPair(t, nil, nil)
+	rec, err := send(t, d, m)
+	assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
+	require.ErrorIs(t, err, errors.ErrUnsupported)
 }
 
 func clean(list []smtptest.Recipient) []smtptest.Recipient {

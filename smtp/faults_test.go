@@ -43,6 +43,7 @@ func agree(t *testing.T, srv *smtptest.Server, rec driver.Receipt, why string) {
 }
 
 func TestF01F02Connect(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	closedAddr := l.Addr().String()
@@ -169,6 +170,7 @@ func TestF48Partly(t *testing.T) {
 }
 
 func TestF49Unknown(t *testing.T) {
+	t.Parallel()
 	for name, do := range map[string]smtptest.Action{
 		"taken and dropped": smtptest.AcceptThenDrop(),
 		"dropped":           smtptest.Drop(),
@@ -207,6 +209,7 @@ func TestF49RefusedStayRefused(t *testing.T) {
 }
 
 func TestF50SlowVerdict(t *testing.T) {
+	t.Parallel()
 	assert.Equal(t, 10*time.Minute, DefaultDataTimeout)
 	// The reply to the dot has a time of its own, beyond the command's.
 	_, d := start(t, []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: smtptest.Dot, Do: smtptest.Drip(5*time.Millisecond, "250 2.0.0 it took me a while to think about this\r\n")})},
@@ -217,6 +220,7 @@ func TestF50SlowVerdict(t *testing.T) {
 }
 
 func TestF06Drip(t *testing.T) {
+	t.Parallel()
 	// A byte now and then is no progress: the whole reply has one time-out.
 	_, d := start(t, []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: smtptest.MAIL, Do: smtptest.Drip(10*time.Millisecond, "250-ok\r\n")})},
 		WithCommandTimeout(150*time.Millisecond))
@@ -228,6 +232,7 @@ func TestF06Drip(t *testing.T) {
 }
 
 func TestF06StalledBody(t *testing.T) {
+	t.Parallel()
 	srv, d := start(t, nil, driver.WithTimeout(200*time.Millisecond))
 	srv.StallRead(300)
 	rec, err := send(t, d, message(plainText+strings.Repeat(strings.Repeat("x", 70)+"\r\n", 300_000)))
@@ -250,6 +255,7 @@ func TestF51LostBeforeDot(t *testing.T) {
 // TestCutEverywhere drops the connection at each byte of a conversation, in
 // either direction: sender and ledger must never contradict each other.
 func TestCutEverywhere(t *testing.T) {
+	t.Parallel()
 	fake := []smtptest.Option{smtptest.WithLogin("u", "p"), smtptest.WithMechanisms("CRAM-MD5")}
 	srv, d := start(t, fake, driver.WithLogin("u", "p"))
 	m := func() *driver.Message { return message("Subject: x\r\n\r\n.dot\r\n", "b@x.example", "c@x.example") }
@@ -282,6 +288,7 @@ func TestCutEverywhere(t *testing.T) {
 // TestEndings ends the context, or closes the driver, while the server is
 // silent at each stage.
 func TestEndings(t *testing.T) {
+	t.Parallel()
 	all := append([]struct {
 		at   smtptest.Stage
 		name string

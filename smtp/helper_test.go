@@ -59,7 +59,12 @@ func explicit() driver.Option { return driver.WithSecurity(driver.SecurityExplic
 
 func send(t *testing.T, d *Driver, m *driver.Message, opts ...driver.Option) (driver.Receipt, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	return sendWithin(t, 30*time.Second, d, m, opts...)
+}
+
+func sendWithin(t *testing.T, limit time.Duration, d *Driver, m *driver.Message, opts ...driver.Option) (driver.Receipt, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	rec, err := d.Send(ctx, m, opts...)
 	require.Equal(t, rec.Delivery, driver.DeliveryOf(err), "receipt and error must agree: %v", err)

@@ -14,6 +14,10 @@ import (
 // a file of it.
 const LongBodySize = 16 << 10
 
+// maxGrowth is how many times its size a text can have in UTF-8: an octet of a
+// charset, or one that means nothing in it, becomes three.
+const maxGrowth = 3
+
 const longBodyName = "SiebelLongEmailBody"
 
 // longBody writes the body of an accepted message to its file, if the host
@@ -33,8 +37,8 @@ func (s *sending) longBody(ctx context.Context, d driver.Delivery) string {
 // writeBody makes dir/mail-.../SiebelLongEmailBody.htm, or .txt for a message
 // without HTML, in UTF-8. Both are for their owner alone.
 func writeBody(ctx context.Context, c *content, dir string, always bool) (path string, err error) {
-	if !always && c.size <= LongBodySize {
-		return "", nil // the body is no longer than the message
+	if !always && c.size*maxGrowth <= LongBodySize {
+		return "", nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err

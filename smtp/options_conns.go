@@ -34,6 +34,7 @@ type standing struct {
 	ratePer     time.Duration
 	haveBackup  bool
 	haveLimiter bool
+	ignored     []string // parameters
 }
 
 func defaultStanding() standing {

@@ -49,7 +49,7 @@ func backupOptions(v driver.Values) ([]driver.Option, error) {
 	}
 	switch {
 	case v.Has(user) && v.Has(pass):
-		opts = append(opts, driver.WithLogin(v.Text(user), v.Text(pass)))
+		opts = append(opts, driver.WithLogin(v.Text(user), v.Secret(pass)))
 	case v.Has(user):
 		errs = append(errs, &driver.ParamError{Name: pass, Err: fmt.Errorf("%w with an account name", driver.ErrParameterRequired)})
 	case v.Has(pass):

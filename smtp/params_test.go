@@ -1,6 +1,8 @@
 package smtp
 
 import (
+	"bytes"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -46,6 +48,21 @@ func TestParameters(t *testing.T) {
 	assert.Nil(t, d.backup)
 	require.NoError(t, d.Close())
 
+	addr, opts, err = FromParameters(map[string]string{"SMTP Server": "store.example.com", "SMTP Server Port": "24", "LMTP": "TRUE"})
+	require.NoError(t, err)
+	d, err = New(addr, opts...)
+	require.NoError(t, err)
+	assert.True(t, d.primary.lmtp)
+	require.NoError(t, d.Close())
+
+	var log bytes.Buffer
+	addr, opts, err = FromParameters(map[string]string{"SMTP Server": "a.example", "Siebel Server": "siebsrv1"})
+	require.NoError(t, err)
+	d, err = New(addr, append(opts, driver.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))...)
+	require.NoError(t, err)
+	assert.Contains(t, log.String(), `msg="parameter is ignored" driver=SMTP profile="" parameter="Siebel Server"`)
+	require.NoError(t, d.Close())
+
 	base := map[string]string{"SMTP Server": "a.example", "Enable TLS for SMTP": "TRUE"}
 	for want, rows := range map[string]map[string]string{
 		`"SMTP Backup Server"`:           {"SMTP Backup Account Name": "u"},
@@ -54,6 +71,7 @@ func TestParameters(t *testing.T) {
 		`"Enable SSL for Backup SMTP"`:   {"SMTP Backup Server": "b.example", "Enable SSL for Backup SMTP": "TRUE", "Enable TLS for Backup SMTP": "TRUE"},
 		"smtp.Backup":                    {"SMTP Backup Server": "b.example", "Enable TLS for Backup SMTP": "FALSE"},
 		"SMTP Max Connections":           {"SMTP Max Connections": "0"},
+		`"SMTP Server Port"`:             {"LMTP": "TRUE"},
 	} {
 		for k, v := range base {
 			rows[k] = v

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -43,9 +44,7 @@ func (quiet) Printf(string, ...any) {}
 func (quiet) Println(...any)        {}
 
 // TestPeerExtensions has the extensions that no server of the lab offers
-// understood by go-smtp's server. DELIVERBY and MT-PRIORITY are not among them:
-// it expects their parameters with RCPT, where RFC 2852 section 4 and RFC 6710
-// section 4 have them with MAIL.
+// understood by go-smtp's server.
 func TestPeerExtensions(t *testing.T) {
 	b := &backend{}
 	addr := serveGoSMTP(t, b, func(s *gosmtp.Server) {
@@ -83,6 +82,103 @@ func TestPeerExtensions(t *testing.T) {
 	assert.Equal(t, []string{"ü@x.example"}, got.to)
 	assert.Equal(t, reference(big), b.mail[1].data)
 	assert.Equal(t, plainText, b.mail[2].data)
+}
+
+// TestPeerDeliverByAndPriority has our values of BY and MT-PRIORITY read by
+// go-smtp's server. It expects these with RCPT, where RFC 2852 section 4 and RFC
+// 6710 section 4 have them with MAIL, so they are moved there on the way; and
+// where they are not, its refusal of MAIL is what the sender must report.
+func TestPeerDeliverByAndPriority(t *testing.T) {
+	b := &backend{}
+	addr := serveGoSMTP(t, b, func(s *gosmtp.Server) {
+		s.EnableDELIVERBY, s.MinimumDeliverByTime, s.EnableMTPRIORITY = true, time.Minute, true
+	})
+	moved, err := New(addr, WithDisableChunking(true), driver.WithDialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return &movesParams{Conn: nc}, err
+	}))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, moved.Close()) })
+	ask := func(by *driver.DeliverBy, priority int) *driver.Message {
+		m := message(plainText, "a@x.example", "b@x.example")
+		m.DeliverBy, m.Priority = by, priority
+		return m
+	}
+	for _, m := range []*driver.Message{
+		ask(&driver.DeliverBy{Within: 2 * time.Minute, Return: true}, 9),
+		ask(&driver.DeliverBy{Within: -30 * time.Second}, -9),
+		ask(nil, 3),
+	} {
+		_, err := send(t, moved, m)
+		require.NoError(t, err)
+	}
+	b.mu.Lock()
+	require.Len(t, b.mail, 3)
+	for _, r := range b.mail[0].rcpts {
+		assert.Equal(t, &gosmtp.DeliverByOptions{Time: 2 * time.Minute, Mode: gosmtp.DeliverByReturn}, r.DeliverBy)
+		assert.Equal(t, 9, *r.MTPriority)
+	}
+	assert.Equal(t, &gosmtp.DeliverByOptions{Time: -30 * time.Second, Mode: gosmtp.DeliverByNotify}, b.mail[1].rcpts[0].DeliverBy)
+	assert.Equal(t, -9, *b.mail[1].rcpts[0].MTPriority)
+	assert.Nil(t, b.mail[2].rcpts[0].DeliverBy)
+	assert.Equal(t, 3, *b.mail[2].rcpts[1].MTPriority)
+	b.mu.Unlock()
+
+	d, err := New(addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, d.Close()) })
+	rec, err := send(t, d, ask(&driver.DeliverBy{Within: 59 * time.Second, Return: true}, 0))
+	assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
+	require.ErrorContains(t, err, "less than the 60 seconds that the server asks for")
+	rec, err = send(t, d, ask(nil, 1))
+	assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
+	var re *ReplyError
+	require.ErrorAs(t, err, &re)
+	assert.Equal(t, []any{StageMAIL, 500, "5.5.4"}, []any{re.Stage, re.Code, re.Enhanced})
+	_, err = send(t, d, ask(nil, 0))
+	require.NoError(t, err, "and the connection goes on")
+
+	plain, err := New(serveGoSMTP(t, b, func(*gosmtp.Server) {}))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, plain.Close()) })
+	for want, m := range map[string]*driver.Message{"DELIVERBY": ask(&driver.DeliverBy{Within: time.Hour}, 0), "MT-PRIORITY": ask(nil, 1)} {
+		_, err := send(t, plain, m)
+		var xe *ExtensionError
+		require.ErrorAs(t, err, &xe)
+		assert.Equal(t, want, xe.Extension)
+	}
+	assert.Len(t, b.mail, 4, "nothing of the refused was taken")
+}
+
+// movesParams moves BY and MT-PRIORITY from MAIL to the RCPTs behind it. Each
+// command comes in one Write, as nothing is pipelined.
+type movesParams struct {
+	net.Conn
+	tail string
+}
+
+func (c *movesParams) Write(p []byte) (int, error) {
+	line := string(p)
+	switch {
+	case strings.HasPrefix(line, "MAIL FROM:"):
+		c.tail = ""
+		words := strings.Fields(line)
+		line = words[0]
+		for _, w := range words[1:] {
+			if strings.HasPrefix(w, "BY=") || strings.HasPrefix(w, "MT-PRIORITY=") {
+				c.tail += " " + w
+			} else {
+				line += " " + w
+			}
+		}
+		line += "\r\n"
+	case strings.HasPrefix(line, "RCPT TO:"):
+		line = strings.TrimSuffix(line, "\r\n") + c.tail + "\r\n"
+	}
+	if _, err := io.WriteString(c.Conn, line); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // TestPeerLMTP speaks LMTP to go-smtp's server.
@@ -155,7 +251,7 @@ func TestPeerHuge(t *testing.T) {
 	var before runtime.MemStats
 	runtime.ReadMemStats(&before)
 	begin := time.Now()
-	rec, err := send(t, d, m)
+	rec, err := sendWithin(t, 5*time.Minute, d, m)
 	require.NoError(t, err)
 	assert.Equal(t, driver.DeliveryAccepted, rec.Delivery)
 	grown := int64(peak.Load()) - int64(before.HeapAlloc)

@@ -183,3 +183,55 @@ func TestSplitRecipients(t *testing.T) {
 		}
 	}
 }
+
+// TestTooManyRecipients has the third recipient refused. Where that may be for
+// the number of those before it, it is for the next transaction (RFC 5321
+// section 4.5.3.1.10).
+func TestTooManyRecipients(t *testing.T) {
+	t.Parallel()
+	const next, deferred, rejected = driver.DeliveryAccepted, driver.DeliveryDeferred, driver.DeliveryRejected
+	for reply, want := range map[string]driver.Delivery{
+		"452 too many":       next,
+		"452 4.5.3 too many": next,
+		"452 5.5.3 too many": next,
+		"552 5.5.3 too many": next,
+		"552 4.5.3 too many": next,
+		"552 too many":       deferred,
+		"452 4.2.2 full":     deferred,
+		"452 4.3.1 no space": deferred,
+		"450 4.5.3 later":    deferred,
+		"552 5.2.2 full":     rejected,
+		"552 5.3.4 too big":  rejected,
+		"550 5.5.3 no":       rejected,
+	} {
+		for _, offered := range [][]string{{}, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}} {
+			t.Run(reply+" "+strings.Join(offered, " "), func(t *testing.T) {
+				srv, d := start(t, []smtptest.Option{
+					offer(append(offered, "ENHANCEDSTATUSCODES")...),
+					smtptest.WithFault(smtptest.Fault{At: smtptest.RCPT, Nth: 3, Do: smtptest.Reply(reply)}),
+				}, WithIdleTime(time.Minute))
+				rec, err := send(t, d, message(plainText, "a@x.example", "b@x.example", "c@x.example"))
+				assert.Equal(t, want, rec.Recipients[2].Delivery)
+				assert.Equal(t, driver.DeliveryAccepted, rec.Recipients[0].Delivery)
+				if want == next {
+					require.NoError(t, err)
+					require.Len(t, srv.Messages(), 2)
+					assert.Equal(t, "c@x.example", srv.Messages()[1].To[0].Address)
+					return
+				}
+				require.Error(t, err)
+				assert.Equal(t, driver.DeliveryPartly, rec.Delivery)
+				assert.Equal(t, itoa(rec.Recipients[2].Code), reply[:3])
+				assert.Len(t, srv.Messages(), 1)
+			})
+		}
+	}
+	// With none accepted it cannot be for their number, and would never end.
+	for reply, want := range map[string]driver.Delivery{"452 too many": deferred, "452 4.5.3 too many": deferred, "552 full": rejected, "552 5.5.3 too many": rejected} {
+		srv, d := start(t, []smtptest.Option{smtptest.WithFault(smtptest.Fault{At: smtptest.RCPT, Do: smtptest.Reply(reply)})})
+		rec, err := send(t, d, message(plainText, "a@x.example", "b@x.example"))
+		require.Error(t, err)
+		assert.Equal(t, want, rec.Delivery, reply)
+		assert.Equal(t, 1, srv.Conns())
+	}
+}

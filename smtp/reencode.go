@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/maildriver/maildriver/mime"
@@ -44,6 +43,8 @@ func plan(ctx context.Context, c *content, allow8 bool, maxLine int) ([]edit, er
 		switch {
 		case !r.body:
 			return nil, headerProblem(err)
+		case !separate(r.part):
+			return nil, &ContentError{Problem: "a multipart whose parts cannot be told, so that it cannot be re-encoded: " + err.Error()}
 		case r.part.Encoding == "base64" || r.part.Encoding == "quoted-printable":
 			return nil, fmt.Errorf("a part that says it is in %s: %w", r.part.Encoding, err)
 		case signed(r.part):
@@ -106,10 +107,8 @@ func headerEdits(r *region, enc string, allow8 bool, regions []region) []edit {
 	dropping, typed := false, false
 	for line := range strings.Lines(raw) {
 		if line[0] != ' ' && line[0] != '\t' {
-			_, dropping = cutPrefixFold(line, "Content-Transfer-Encoding:")
-			if _, ok := cutPrefixFold(line, "Content-Type:"); ok {
-				typed = true
-			}
+			dropping = isField(line, "Content-Transfer-Encoding")
+			typed = typed || isField(line, "Content-Type")
 		}
 		if dropping {
 			edits = append(edits, edit{from: at, to: at + int64(len(line))})
@@ -123,10 +122,23 @@ func headerEdits(r *region, enc string, allow8 bool, regions []region) []edit {
 	if !typed && len(r.part.Children) == 0 {
 		text += "Content-Type: text/plain; charset=" + charsetOf(r.part, regions) + "\r\n"
 	}
+	if len(edits) > 0 {
+		// In place of the last field that it replaces: in a header with lines that
+		// are no fields, one behind them may be what makes them part of it.
+		edits[len(edits)-1].text = text
+		return edits
+	}
 	if r.from == r.to { // there is no header, nor the line that ends one
 		text += "\r\n"
 	}
-	return slices.Insert(edits, 0, edit{from: r.from, to: r.from, text: text})
+	return []edit{{from: r.from, to: r.from, text: text}}
+}
+
+// isField tells a field by its name, behind which there may be blanks (RFC 5322
+// section 4.5).
+func isField(line, name string) bool {
+	rest, ok := cutPrefixFold(line, name)
+	return ok && strings.HasPrefix(strings.TrimLeft(rest, " \t"), ":")
 }
 
 // charsetOf names the charset of 8-bit text that says none (RFC 1428).
@@ -137,6 +149,14 @@ func charsetOf(p *mime.Part, regions []region) string {
 		}
 	}
 	return "unknown-8bit"
+}
+
+// separate reports whether p is a part that can have an encoding of its own. A
+// multipart has none but 7bit, 8bit and binary (RFC 2045 section 6.4), and the
+// text of one whose delimiters are lost has no header to name one.
+func separate(p *mime.Part) bool {
+	lost := p.Parent != nil && p.Parent.IsMultipart() && p.Header.Len() == 0 && p.Offset == p.BodyOffset
+	return !p.IsMultipart() && !lost
 }
 
 func signed(p *mime.Part) bool {

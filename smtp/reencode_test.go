@@ -85,6 +85,14 @@ func TestA11Reencode(t *testing.T) {
 			want: "MIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\nContent-Type: text/plain; charset=unknown-8bit\r\nSubject: x\r\n\r\nGr=FC=DFe, a few of them\r\n",
 		},
 		{name: "mostly 8 bit", body: "Content-Type: text/plain; charset=koi8-r\r\nMIME-Version: 1.0\r\n\r\n\xf0\xd2\xc9\r\n", want: "Content-Transfer-Encoding: base64\r\nContent-Type: text/plain; charset=koi8-r\r\nMIME-Version: 1.0\r\n\r\n8NLJDQo=\r\n"},
+		{
+			name: "blanks behind the names", body: "MIME-Version: 1.0\r\nContent-Transfer-Encoding : 8bit\r\nContent-Type : text/plain; charset=utf-8\r\n\r\nGrüße und so weiter\r\n",
+			want: "MIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\nContent-Type : text/plain; charset=utf-8\r\n\r\nGr=C3=BC=C3=9Fe und so weiter\r\n",
+		},
+		{
+			name: "a header that only its last field holds together", body: "MIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\nno field\r\nContent-Transfer-Encoding: 8bit\r\n\r\nGrüße und so weiter\r\n",
+			want: "MIME-Version: 1.0\r\nno field\r\nContent-Transfer-Encoding: quoted-printable\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGr=C3=BC=C3=9Fe und so weiter\r\n",
+		},
 		{name: "a long line", body: "MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n" + long + "\r\n", offer: []string{"8BITMIME"}},
 		{name: "limit lowered", body: "MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n" + strings.Repeat("x", 77) + "\r\n", opts: []driver.Option{WithMaxLineLength(76)}},
 		{name: "NUL", body: "MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\na\x00b\r\n", offer: []string{"8BITMIME"}},
@@ -186,4 +194,57 @@ func FuzzReencode(f *testing.F) {
 		assert.Equal(t, int64(out.Len()), got.size)
 		assert.False(t, got.eightBit || got.nul || got.longest > 998, "%q", out.String())
 	})
+}
+
+// TestReencodeMultipartWithoutParts has what must be encoded lie in no part that
+// could name an encoding: to encode it would make something else of the message.
+func TestReencodeMultipartWithoutParts(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("Grüße aus Köln\r\n", 3)
+	long := strings.Repeat("x", 1200) + "\r\n"
+	head := "From: a@example.com\r\nMIME-Version: 1.0\r\n"
+	for name, tt := range map[string]struct {
+		body   string
+		allow8 bool
+		ok     bool
+	}{
+		"8-bit text, delimiters lost":  {body: head + "Content-Type: multipart/mixed; boundary=gone\r\n\r\n" + text},
+		"long line, delimiters lost":   {body: head + "Content-Type: multipart/mixed; boundary=gone\r\n\r\n" + long, allow8: true},
+		"says it is 8bit":              {body: head + "Content-Transfer-Encoding: 8bit\r\nContent-Type: multipart/mixed; boundary=gone\r\n\r\n" + text},
+		"says it is base64":            {body: head + "Content-Transfer-Encoding: base64\r\nContent-Type: multipart/mixed; boundary=gone\r\n\r\n" + text},
+		"no boundary":                  {body: head + "Content-Type: multipart/mixed\r\n\r\n" + text},
+		"blanks beyond ASCII":          {body: head + "Content-Type: multipart/mixed; boundary=gone\r\n\r\n\u00a0\r\n\u00a0\r\n"},
+		"inside another":               {body: head + "Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\nContent-Type: multipart/alternative; boundary=gone\r\n\r\n" + text + "--B--\r\n"},
+		"8-bit text, delimiters lost,": {body: head + "Content-Type: multipart/mixed; boundary=gone\r\n\r\n" + text, allow8: true, ok: true},
+		"a part without header":        {body: head + "Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\n\r\n" + text + "--B--\r\n", ok: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			extensions := []string{"PIPELINING"}
+			if tt.allow8 {
+				extensions = append(extensions, "8BITMIME")
+			}
+			srv, d := start(t, []smtptest.Option{offer(extensions...)})
+			rec, err := send(t, d, message(tt.body))
+			if tt.ok {
+				require.NoError(t, err)
+				require.Len(t, srv.Messages(), 1)
+				assert.Equal(t, bodies(t, []byte(tt.body)), bodies(t, srv.Messages()[0].Data))
+				return
+			}
+			var ce *ContentError
+			require.ErrorAs(t, err, &ce)
+			assert.Contains(t, ce.Problem, "a multipart whose parts cannot be told")
+			assert.Equal(t, driver.DeliveryRejected, rec.Delivery)
+			assert.Empty(t, srv.Messages())
+		})
+	}
+}
+
+// bodies gives the decoded bodies of the leaves of a message with defects.
+func bodies(t *testing.T, raw []byte) []string {
+	t.Helper()
+	sink := &leafSink{}
+	_, err := mime.Parse(bytes.NewReader(raw), sink)
+	require.NoError(t, err)
+	return sink.list
 }

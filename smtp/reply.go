@@ -25,6 +25,8 @@ type reply struct {
 	code     int
 	enhanced string
 	lines    []string
+
+	challenge string // of 334, as it came
 }
 
 func (r *reply) ok() bool { return r.code/100 == 2 }
@@ -35,8 +37,9 @@ func (r *reply) error(stage, server string) *ReplyError {
 
 // readReply reads a reply, all lines of which must arrive by the deadline.
 // Every line must have the same code (RFC 5321 section 4.2.1). Its errors are
-// final for the connection.
-func readReply(c *netx.Conn, deadline time.Time) (*reply, error) {
+// final for the connection. Texts come without the secrets, which some servers
+// repeat (A30): only what a mechanism is to answer is kept as it came.
+func readReply(c *netx.Conn, deadline time.Time, secrets ...string) (*reply, error) {
 	r := &reply{}
 	total := 0
 	for {
@@ -47,6 +50,9 @@ func readReply(c *netx.Conn, deadline time.Time) (*reply, error) {
 		code, more, text, err := parseReplyLine(line)
 		switch {
 		case err != nil:
+			if len(secrets) > 0 {
+				err = fmt.Errorf("not a reply: %s", netx.Quote(netx.Scrub(string(line), secrets)))
+			}
 		case r.lines != nil && code != r.code:
 			err = fmt.Errorf("a reply of codes %d and %d", r.code, code)
 		case len(r.lines) == maxReplyLines:
@@ -59,7 +65,10 @@ func readReply(c *netx.Conn, deadline time.Time) (*reply, error) {
 		}
 		total += len(text)
 		r.code = code
-		r.lines = append(r.lines, text)
+		if code == 334 {
+			r.challenge = text
+		}
+		r.lines = append(r.lines, netx.Scrub(text, secrets))
 		if !more {
 			r.takeEnhanced()
 			return r, nil
@@ -104,6 +113,31 @@ func (r *reply) takeEnhanced() {
 			r.lines[i] = rest
 		}
 	}
+}
+
+// status gives the enhanced code even where its class is not that of the reply.
+func (r *reply) status() string {
+	if r.enhanced == "" && len(r.lines) > 0 {
+		if word, _, _ := strings.Cut(r.lines[0], " "); isEnhanced(word) {
+			return word
+		}
+	}
+	return r.enhanced
+}
+
+// tooMany reports whether a recipient behind accepted ones was refused because
+// of their number alone. That is 452, or 552 of old, and so that 552 is as
+// temporary there (RFC 5321 section 4.5.3.1.10); but both also say that there
+// is no room, which their enhanced code then tells.
+func (r *reply) tooMany() bool {
+	status := r.status()
+	switch r.code {
+	case 452:
+		return status == "" || status[1:] == tooMany
+	case 552:
+		return status != "" && status[1:] == tooMany
+	}
+	return false
 }
 
 // isEnhanced tells class.subject.detail (RFC 3463 section 2).

@@ -103,6 +103,7 @@ func TestRetrier(t *testing.T) {
 func TestLongBody(t *testing.T) {
 	long := strings.Repeat("Grüße ", 4000)
 	head := "MIME-Version: 1.0\r\n"
+	latin1 := "Content-Type: text/plain; charset=iso-8859-1\r\n"
 	alternative := head + "Content-Type: multipart/alternative; boundary=B\r\n\r\n--B\r\n\r\nshort\r\n--B\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + strings.ReplaceAll(long, "Grüße Grüße ", "Grüße <b>\r\n") + "\r\n--B--\r\n"
 	tests := []struct {
 		name, body string
@@ -113,6 +114,9 @@ func TestLongBody(t *testing.T) {
 		{name: "short, always", body: plainText, always: true, file: "SiebelLongEmailBody.txt", want: "first\r\n.second\r\n..\r\n"},
 		{name: "long text", body: head + "Content-Type: text/plain; charset=utf-8\r\n\r\n" + strings.ReplaceAll(long, " ", "\r\n"), file: "SiebelLongEmailBody.txt", want: strings.ReplaceAll(long, " ", "\r\n")},
 		{name: "long HTML", body: alternative, file: "SiebelLongEmailBody.htm", want: strings.ReplaceAll(long, "Grüße Grüße ", "Grüße <b>\r\n")},
+		{name: "longer in UTF-8", body: head + latin1 + "Content-Transfer-Encoding: 8bit\r\n\r\n" + strings.Repeat("\xe9", 70) + strings.Repeat("\r\n"+strings.Repeat("\xe9", 70), 200) + "\r\n", file: "SiebelLongEmailBody.txt", want: strings.Repeat("é", 70) + strings.Repeat("\r\n"+strings.Repeat("é", 70), 200) + "\r\n"},
+		{name: "longer in UTF-8, base64", body: head + latin1 + "Content-Transfer-Encoding: base64\r\n\r\n" + strings.Repeat(strings.Repeat("6enp", 18)+"\r\n", 180), file: "SiebelLongEmailBody.txt", want: strings.Repeat("é", 54*180)},
+		{name: "not so long in UTF-8", body: head + latin1 + "Content-Transfer-Encoding: 8bit\r\n\r\n" + strings.Repeat(strings.Repeat("\xe9", 70)+"\r\n", 100)},
 		{name: "long attachment", body: head + "Content-Type: text/plain; name=x.txt\r\n\r\n" + strings.Repeat("x\r\n", 10000)},
 	}
 	srv, d := start(t, nil)

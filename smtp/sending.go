@@ -83,6 +83,8 @@ func (s *sending) withBackup(ctx context.Context) *failure {
 		f, over := s.through(ctx, r)
 		if r == s.primary {
 			s.judge(ctx, f, over, probe || backupFirst)
+		} else {
+			over = over || incapable(f)
 		}
 		if !over {
 			return f

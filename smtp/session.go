@@ -27,6 +27,8 @@ type session struct {
 	ext  extensions
 	helo string
 
+	secrets []string // what a server must not bring into an error by repeating it
+
 	born  time.Time
 	since time.Time // idle since
 	mails int       // transactions begun
@@ -37,11 +39,14 @@ type session struct {
 // open makes a session: dial, greeting, EHLO, TLS, login. Its error is a
 // *failure, and the connection is closed then.
 func open(ctx context.Context, addr string, n *driver.Network, set *settings, common *driver.Common, lmtp bool) (*session, error) {
-	limited := *n
-	if n.Timeout > DefaultConnectTimeout {
-		limited.Dial = connectWithin(n.Dial, DefaultConnectTimeout)
+	n, err := n.Resolved(ctx)
+	if err != nil {
+		return nil, failed("dial", err)
 	}
-	c, err := netx.Dial(ctx, &limited, driverName, addr, common.Logger)
+	if n.ConnectTimeout == 0 {
+		n.ConnectTimeout = DefaultConnectTimeout
+	}
+	c, err := netx.Dial(ctx, n, driverName, addr, common.Logger)
 	if err != nil {
 		return nil, failed("dial", err)
 	}
@@ -59,23 +64,6 @@ func open(ctx context.Context, addr string, n *driver.Network, set *settings, co
 		return nil, failed("dial", err)
 	}
 	return s, nil
-}
-
-// connectWithin gives connecting a limit of its own within the set-up budget.
-func connectWithin(dial driver.DialFunc, limit time.Duration) driver.DialFunc {
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		why := fmt.Errorf("no connection within %v", limit)
-		within, cancel := context.WithTimeoutCause(ctx, limit, why)
-		defer cancel()
-		c, err := dial(within, network, addr)
-		if err != nil && ctx.Err() == nil && within.Err() != nil {
-			return nil, why
-		}
-		return c, err
-	}
 }
 
 func (s *session) start(ctx context.Context) error {
@@ -99,7 +87,16 @@ func (s *session) start(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.login()
+	defer s.c.Private()()
+	return s.login(ctx)
+}
+
+// protected reports whether there is TLS, and whether it is known who is at its
+// other end: by the chain of the certificate, or by its pinned key, without
+// which there was no handshake.
+func (s *session) protected() (encrypted, verified bool) {
+	state, encrypted := s.c.TLS()
+	return encrypted, encrypted && (len(state.VerifiedChains) > 0 || len(s.net.Pins) > 0)
 }
 
 // hello says EHLO, and HELO to a server that does not know it (RFC 5321
@@ -116,7 +113,7 @@ func (s *session) hello() error {
 	}
 	if r.ok() {
 		s.ext = parseExtensions(r.lines)
-		_, s.ext.tls = s.c.TLS()
+		s.ext.tls, s.ext.verified = s.protected()
 		return nil
 	}
 	refusal := r.error(StageEHLO, s.c.Addr())
@@ -191,16 +188,18 @@ func (s *session) queue(line string) error {
 	if strings.ContainsAny(line, "\r\n\x00") {
 		return s.c.Fail("write", driver.KindConfig, errors.New("a command of more than one line"))
 	}
-	_, err := s.c.Write([]byte(line + "\r\n"))
+	_, err := s.c.Command([]byte(line + "\r\n"))
 	return err
 }
 
-// inTurn looks for a reply that nothing asked for. 421 may come at any time
+// inTurn looks for a reply that nothing asked for, at the socket as well: one
+// that lay there unseen would be taken for the answer to the next command. 421 may come at any time
 // (RFC 5321 section 3.8) and is returned as what it is; any other means that
-// we and the server no longer speak of the same command.
+// we and the server no longer speak of the same command. It is no [ReplyError]
+// then, as it says nothing of the message.
 func (s *session) inTurn() error {
-	if s.c.Buffered() == 0 {
-		return nil
+	if came, err := s.c.Arrived(); err != nil || !came {
+		return err
 	}
 	r, err := s.receive(time.Now().Add(s.commandTimeout()))
 	if err != nil {
@@ -210,10 +209,12 @@ func (s *session) inTurn() error {
 		s.last = true
 		return r.error(StageIdle, s.c.Addr())
 	}
-	return s.c.Fail("read", driver.KindProtocol, fmt.Errorf("%w: %w", errUnsolicited, r.error("nothing", s.c.Addr())))
+	return s.c.Fail("read", driver.KindProtocol, fmt.Errorf("%w: %s", errUnsolicited, r.error("nothing", s.c.Addr()).Error()))
 }
 
-func (s *session) receive(deadline time.Time) (*reply, error) { return readReply(s.c, deadline) }
+func (s *session) receive(deadline time.Time) (*reply, error) {
+	return readReply(s.c, deadline, s.secrets...)
+}
 
 // pipelining reports whether commands may go out in groups.
 func (s *session) pipelining() bool { return s.ext.has("PIPELINING") && !s.set.oneByOne }

@@ -53,24 +53,32 @@ const (
 // Enhanced status codes (RFC 3463) that mean something to the engine.
 const (
 	timedOut = "4.4.2" // bad connection: the server had waited for too long
-	tooMany  = "4.5.3" // too many recipients
+	tooMany  = ".5.3"  // of classes 4 and 5: too many recipients
 )
 
 // begin gives the transaction its session and checks that the session can
 // carry it. Nothing was sent when it fails.
 func (t *transaction) begin(ctx context.Context, s *session) error {
 	*t = transaction{source: t.source, env: t.env, set: t.set, to: t.to, results: t.results, s: s}
-	var err error
-	if t.content, err = t.source.fit(ctx, s); err != nil {
-		return err
+	// What the envelope asks for is told before what the content would need.
+	err := t.checkEnvelope(s)
+	if err == nil {
+		t.content, err = t.source.fit(ctx, s)
 	}
-	return t.check(s, t.content)
+	if err == nil {
+		err = t.checkSize(s, t.content)
+	}
+	return err
 }
 
-func (t *transaction) check(s *session, c *content) error {
+func (t *transaction) checkEnvelope(s *session) error {
 	if err := t.env.check(&s.ext); err != nil {
 		return &failure{StageMAIL, driver.KindPermanent, driver.DeliveryRejected, err}
 	}
+	return nil
+}
+
+func (t *transaction) checkSize(s *session, c *content) error {
 	if s.ext.maxSize > 0 && c.size > s.ext.maxSize {
 		return &failure{StageMAIL, driver.KindPermanent, driver.DeliveryRejected, &SizeError{c.size, s.ext.maxSize}}
 	}
@@ -83,7 +91,7 @@ func (t *transaction) check(s *session, c *content) error {
 // no MAIL after a chunk that it refused before it has seen one.
 func (t *transaction) ahead(s *session) []byte {
 	c := t.source.asItIs(s, t.set)
-	if c == nil || t.check(s, c) != nil || t.set.oneByOne {
+	if c == nil || t.checkEnvelope(s) != nil || t.checkSize(s, c) != nil || t.set.oneByOne {
 		return nil
 	}
 	var b []byte
@@ -258,8 +266,11 @@ func (t *transaction) take(cmd command, r *reply) error {
 		case r.ok():
 			t.accepted = append(t.accepted, cmd.to)
 			return nil
-		case r.code == 452 && r.enhanced == tooMany && len(t.accepted) > 0:
-			return nil // the next transaction is for this one (RFC 5321 section 4.5.3.1.10)
+		case len(t.accepted) > 0 && r.tooMany():
+			return nil // the next transaction is for this one
+		case len(t.accepted) > 0 && r.code == 552 && r.status() == "":
+			t.results[cmd.to] = result{true, driver.DeliveryDeferred, reply}
+			return nil
 		case r.code/100 != 3:
 			_, d := verdict(reply)
 			t.results[cmd.to] = result{true, d, reply}
@@ -296,7 +307,7 @@ func (t *transaction) proceed() error {
 }
 
 func (t *transaction) endEmpty() error {
-	if _, err := t.s.c.Write([]byte(".\r\n")); err != nil {
+	if _, err := t.s.c.Command([]byte(".\r\n")); err != nil {
 		return err
 	}
 	if err := t.s.c.Flush(); err != nil {

@@ -51,9 +51,12 @@ func (t *transaction) drop(err error) error {
 func (t *transaction) end(end, tail, flight []byte) error {
 	at := t.s.c.Queued()
 	var err error
-	for _, part := range [][]byte{end, tail, flight} {
-		if err == nil && len(part) > 0 {
-			_, err = t.s.c.Write(part)
+	for _, part := range []struct {
+		bytes []byte
+		put   func([]byte) (int, error)
+	}{{end, t.s.c.Command}, {tail, t.s.c.Write}, {flight, t.s.c.Command}} {
+		if err == nil && len(part.bytes) > 0 {
+			_, err = part.put(part.bytes)
 		}
 	}
 	if err == nil {

@@ -127,14 +127,31 @@ func (c *pointConn) Read(b []byte) (int, error) {
 }
 
 // verbOf gives the first word of a command without its arguments, which may be
-// secret.
+// secret: RETR, or behind the tag of IMAP SELECT or UID STORE.
 func verbOf(b []byte) string {
-	word, _, _ := bytes.Cut(b, []byte("\r\n"))
-	word, _, _ = bytes.Cut(word, []byte(" "))
-	if len(word) == 0 || len(word) > 8 || bytes.ContainsFunc(word, func(r rune) bool { return r < 'A' || r > 'Z' }) {
+	line, _, _ := bytes.Cut(b, []byte("\r\n"))
+	word, rest, _ := bytes.Cut(line, []byte(" "))
+	if isTag(word) {
+		word, rest, _ = bytes.Cut(rest, []byte(" "))
+	}
+	if !isVerb(word) {
 		return "data"
 	}
+	if string(word) == "UID" {
+		if second, _, _ := bytes.Cut(rest, []byte(" ")); isVerb(second) {
+			return "UID " + string(second)
+		}
+	}
 	return string(word)
+}
+
+func isVerb(word []byte) bool {
+	return len(word) > 0 && len(word) <= 12 && !bytes.ContainsFunc(word, func(r rune) bool { return r < 'A' || r > 'Z' })
+}
+
+// isTag knows A1 and the like.
+func isTag(word []byte) bool {
+	return len(word) > 1 && isVerb(word[:1]) && !bytes.ContainsFunc(word[1:], func(r rune) bool { return r < '0' || r > '9' })
 }
 
 // pointFS makes the operations on the disk points, before and after each.

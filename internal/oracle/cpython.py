@@ -41,8 +41,10 @@ def walk(part, leaves, defects):
 for line in sys.stdin.buffer:
     raw = sys.stdin.buffer.read(int(line))
     try:
-        msg = email.message_from_bytes(raw, policy=email.policy.default)
-        old = email.message_from_bytes(raw)
+        # From bytes it takes UTF-8 in a header (RFC 6532) for an unknown charset, from text it does not.
+        text = raw.decode("utf-8")
+        msg = email.message_from_string(text, policy=email.policy.default)
+        old = email.message_from_string(text)
         leaves, defects = [], []
         out = {
             "subject": squeeze(msg["subject"] or ""), "message_id": (msg["message-id"] or "").strip().strip("<>"),

@@ -2,16 +2,19 @@ package oracle
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 
 	"github.com/maildriver/maildriver/mime"
 )
 
-// keeper is a sink that keeps the content of every leaf.
+// keeper is a sink that keeps the content of every leaf, and the flowed text of
+// the first.
 type keeper struct {
 	bodies map[*mime.Part]*bytes.Buffer
-	text   map[*mime.Part]*mime.TextDecoder
+	text   map[*mime.Part]io.Closer
+	flowed *strings.Builder
 }
 
 func (k *keeper) Begin(p *mime.Part) (io.Writer, error) {
@@ -20,11 +23,19 @@ func (k *keeper) Begin(p *mime.Part) (io.Writer, error) {
 	}
 	b := &bytes.Buffer{}
 	k.bodies[p] = b
-	if isText(p.Type) {
-		k.text[p] = mime.NewTextDecoder(b, p.Charset)
-		return k.text[p], nil
+	if !isText(p.Type) {
+		return b, nil
 	}
-	return b, nil
+	d := mime.NewTextDecoder(b, p.Charset)
+	k.text[p] = d
+	if flowed, delSp := p.IsFlowed(); flowed && k.flowed == nil {
+		k.flowed = &strings.Builder{}
+		joiner := mime.NewFlowedDecoder(k.flowed, delSp)
+		again := mime.NewTextDecoder(joiner, p.Charset)
+		k.text[p] = closers{d, again, joiner}
+		return io.MultiWriter(d, again), nil
+	}
+	return d, nil
 }
 
 func (k *keeper) End(p *mime.Part) error {
@@ -34,15 +45,29 @@ func (k *keeper) End(p *mime.Part) error {
 	return nil
 }
 
-// ourFacts are those of package mime, with the defects that it saw.
-func ourFacts(raw []byte) (facts, []string, error) {
-	k := &keeper{map[*mime.Part]*bytes.Buffer{}, map[*mime.Part]*mime.TextDecoder{}}
-	root, err := mime.Parse(bytes.NewReader(raw), k)
+type closers []io.Closer
+
+func (c closers) Close() error {
+	var errs []error
+	for _, x := range c {
+		errs = append(errs, x.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// ourFacts are those of package mime, with the defects that it saw, the tree and
+// the text of the first flowed part with its lines joined.
+func ourFacts(raw []byte) (f facts, defects []string, root *mime.Part, flowed string, err error) {
+	k := &keeper{bodies: map[*mime.Part]*bytes.Buffer{}, text: map[*mime.Part]io.Closer{}}
+	root, err = mime.Parse(bytes.NewReader(raw), k)
 	if err != nil {
-		return facts{}, nil, err
+		return facts{}, nil, nil, "", err
+	}
+	if k.flowed != nil {
+		flowed = k.flowed.String()
 	}
 	h := root.Header
-	f := facts{
+	f = facts{
 		Subject: squeeze(h.Text("Subject")), From: people(h.Addresses("From")), To: people(h.Addresses("To")), Cc: people(h.Addresses("Cc")),
 		Structure: structure(root), Leaves: []leaf{},
 	}
@@ -52,7 +77,6 @@ func ourFacts(raw []byte) (facts, []string, error) {
 	if t, ok := h.Date("Date"); ok {
 		f.Date = t.Unix()
 	}
-	var defects []string
 	for p := range root.All() {
 		for _, d := range p.Defects {
 			if d.Code != mime.DefectUnsafeName { // the generator's wish
@@ -63,7 +87,7 @@ func ourFacts(raw []byte) (facts, []string, error) {
 			f.Leaves = append(f.Leaves, leaf{p.Type, squeeze(p.Name), p.Disposition, p.ContentID, digest(b.String(), isText(p.Type))})
 		}
 	}
-	return f, defects, nil
+	return f, defects, root, flowed, nil
 }
 
 func structure(p *mime.Part) string {

@@ -2,6 +2,8 @@ package oracle
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"flag"
 	"io"
 	"os"
@@ -15,22 +17,21 @@ import (
 	"github.com/maildriver/maildriver/mime"
 )
 
-func TestMain(m *testing.M) {
-	flag.Parse()
+// checks sets how many messages are made. It is called by the test, so that
+// the test's cached result does not stand for another number.
+func checks(t *testing.T) {
 	n := os.Getenv("ORACLE_MESSAGES")
 	if n == "" {
 		if n = "10000"; testing.Short() {
 			n = "1000"
 		}
 	}
-	if err := flag.Set("rapid.checks", n); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
+	require.NoError(t, flag.Set("rapid.checks", n))
 }
 
 // TestRoundTrip composes what comes to rapid's mind and asks everyone.
 func TestRoundTrip(t *testing.T) {
+	checks(t)
 	py, err := startCPython()
 	require.NoError(t, err)
 	if py == nil {
@@ -39,18 +40,28 @@ func TestRoundTrip(t *testing.T) {
 		defer func() { require.NoError(t, py.close()) }()
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		d, want := drawDraft(t)
+		d, want := drawDraft(t, 0)
+		signature := sign(t, d)
 		c, err := d.Compose()
 		require.NoError(t, err)
 		var raw bytes.Buffer
 		_, err = c.WriteTo(&raw)
 		require.NoError(t, err)
-		checkShape(t, raw.String())
+		checkShape(t, raw.String(), d.UTF8Headers)
+		require.Equal(t, d.UTF8Headers && !ascii(raw.String()), c.SMTPUTF8)
 
-		ours, defects, err := ourFacts(raw.Bytes())
+		ours, defects, root, flowed, err := ourFacts(raw.Bytes())
 		require.NoError(t, err)
 		require.Empty(t, defects, "%s", raw.String())
 		want.Structure = ours.Structure // checked by the others
+		if signature != nil {
+			want.Leaves = append(want.Leaves, *signature)
+			checkSigned(t, raw.Bytes(), root)
+		}
+		if d.Flowed && want.Leaves[0].Type == "text/plain" {
+			want.Leaves[0].Digest = ours.Leaves[0].Digest // the lines as they were sent: checked by the others
+			require.Equal(t, joined(d.Text), strings.TrimRight(strings.ReplaceAll(flowed, "\r\n", "\n"), "\n"), "%s", raw.String())
+		}
 		require.Equal(t, want, ours, "we read something else than was written:\n%s", raw.String())
 
 		theirs, defects, err := enmimeFacts(raw.Bytes())
@@ -72,17 +83,88 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // checkShape holds what every message must be whatever it says.
-func checkShape(t *rapid.T, raw string) {
+func checkShape(t *rapid.T, raw string, utf8Header bool) {
 	for line := range strings.SplitSeq(raw, "\r\n") {
 		if len(line) > 998 || strings.ContainsAny(line, "\r\n\x00") {
 			t.Fatalf("line %q", line)
 		}
 	}
-	for i := range len(raw) {
-		if raw[i] >= 0x80 {
-			t.Fatalf("8-bit in %q", raw)
+	if utf8Header {
+		_, raw, _ = strings.Cut(raw, "\r\n\r\n")
+	}
+	if !ascii(raw) {
+		t.Fatalf("8-bit in %q", raw)
+	}
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
 		}
 	}
+	return true
+}
+
+// joined is how a text that went out flowed is read: without blanks at the ends
+// of lines, but for the signature line, and with one blank behind quote marks.
+func joined(text string) string {
+	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	for i, l := range lines {
+		body := strings.TrimLeft(l, ">")
+		quote := l[:len(l)-len(body)]
+		if quote != "" {
+			body = strings.TrimPrefix(body, " ")
+		}
+		if body != "-- " {
+			body = strings.TrimRight(body, " ")
+		}
+		if quote != "" && body != "" {
+			quote += " "
+		}
+		lines[i] = quote + body
+	}
+	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
+}
+
+// sign gives some drafts a signature that is the digest of what it signs, and
+// returns the leaf that it becomes.
+func sign(t *rapid.T, d *mime.Draft) *leaf {
+	kind := rapid.SampledFrom([]string{"", "", "", "", "application/pgp-signature", "application/pkcs7-signature"}).Draw(t, "signature")
+	if kind == "" {
+		return nil
+	}
+	out := &leaf{Type: kind, Filename: "signature.bin", Disposition: "attachment"}
+	d.SignBody = func(part io.WriterTo) (*mime.Signature, error) {
+		var b bytes.Buffer
+		if _, err := part.WriteTo(&b); err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(b.Bytes())
+		data := []byte(hex.EncodeToString(sum[:]))
+		if kind == "application/pkcs7-signature" {
+			data = sum[:]
+		}
+		out.Digest = digest(string(data), false)
+		return &mime.Signature{Protocol: kind, MicAlg: "sha-256", Name: out.Filename, Data: data}, nil
+	}
+	return out
+}
+
+// checkSigned verifies the signature over the part as it stands in the message.
+func checkSigned(t *rapid.T, raw []byte, root *mime.Part) {
+	require.Equal(t, "multipart/signed", root.Type)
+	require.Len(t, root.Children, 2)
+	body, sig := root.Children[0], root.Children[1]
+	sum := sha256.Sum256(raw[body.Offset : body.BodyOffset+body.RawSize])
+	want := digest(hex.EncodeToString(sum[:]), false)
+	if sig.Type == "application/pkcs7-signature" {
+		want = digest(string(sum[:]), false)
+	}
+	got := &keeper{bodies: map[*mime.Part]*bytes.Buffer{}, text: map[*mime.Part]io.Closer{}}
+	tree, err := mime.Parse(bytes.NewReader(raw), got)
+	require.NoError(t, err)
+	require.Equal(t, want, digest(got.bodies[tree.Children[1]].String(), false), "the signature is not that of the part as it was sent:\n%s", raw)
 }
 
 var (
@@ -132,7 +214,8 @@ func persons(list []mime.Address) []person {
 	return out
 }
 
-func drawDraft(t *rapid.T) (*mime.Draft, facts) {
+// drawDraft draws a message that is inside of so many others.
+func drawDraft(t *rapid.T, depth int) (*mime.Draft, facts) {
 	d := &mime.Draft{
 		From: address.Draw(t, "from"), To: rapid.SliceOfN(address, 1, 5).Draw(t, "to"), Cc: rapid.SliceOfN(address, 0, 3).Draw(t, "cc"),
 		Subject: phraseOf(12).Draw(t, "subject"), Text: body.Draw(t, "text"), Date: time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "date"), 0),
@@ -145,6 +228,11 @@ func drawDraft(t *rapid.T) (*mime.Draft, facts) {
 		d.MaxLineLength = rapid.IntRange(76, 998).Draw(t, "line length")
 	}
 	d.Charset = rapid.SampledFrom([]string{"", "", "", "utf-8", "iso-8859-1", "koi8-r", "iso-2022-jp", "gb18030"}).Draw(t, "charset")
+	d.Flowed = rapid.IntRange(0, 3).Draw(t, "flowed?") == 0
+	if depth == 0 && rapid.IntRange(0, 3).Draw(t, "utf8?") == 0 {
+		d.UTF8Headers = true
+		d.To[0].Addr = rapid.SampledFrom([]string{"δοκιμή@example.com", "用户@例子.example", "ü.b@exämple.org", d.To[0].Addr}).Draw(t, "utf8 address")
+	}
 	var leaves []leaf
 	if d.Text != "" || d.HTML == "" {
 		leaves = append(leaves, leaf{Type: "text/plain", Digest: digest(d.Text, true)})
@@ -153,6 +241,20 @@ func drawDraft(t *rapid.T) (*mime.Draft, facts) {
 		leaves = append(leaves, leaf{Type: "text/html", Digest: digest(d.HTML, true)})
 	}
 	var files []leaf
+	if depth < 2 && rapid.IntRange(0, 3).Draw(t, "message?") == 0 {
+		inner, told := drawDraft(t, depth+1)
+		inner.Flowed = false
+		c, err := inner.Compose()
+		require.NoError(t, err)
+		var b bytes.Buffer
+		_, err = c.WriteTo(&b)
+		require.NoError(t, err)
+		d.Attachments = append(d.Attachments, mime.Attachment{
+			Name: phraseOf(3).Draw(t, "message name"), Type: "message/rfc822",
+			Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil },
+		})
+		files = append(files, told.Leaves...)
+	}
 	for range rapid.IntRange(0, 3).Draw(t, "files") {
 		data := rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "data")
 		a := mime.Attachment{

@@ -59,7 +59,11 @@ func (c *conn) run() {
 }
 
 func (c *conn) upgrade() bool {
-	t := tls.Server(c.socket, &tls.Config{Certificates: []tls.Certificate{*c.s.cert}, MinVersion: tls.VersionTLS12})
+	cfg := &tls.Config{Certificates: []tls.Certificate{*c.s.cert}, MinVersion: tls.VersionTLS12}
+	if slices.Contains(c.s.mechanisms, "EXTERNAL") {
+		cfg.ClientAuth = tls.RequestClientCert
+	}
+	t := tls.Server(c.socket, cfg)
 	if t.Handshake() != nil {
 		c.end(drop)
 		return false

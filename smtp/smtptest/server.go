@@ -21,6 +21,7 @@ type Server struct {
 	startTLS   bool
 	cert       *tls.Certificate
 	user, pass string
+	token      string
 	mechanisms []string
 	keepLog    int
 	refused    []string
@@ -77,17 +78,6 @@ func WithSTARTTLS() Option { return func(s *Server) { s.startTLS = true } }
 // WithCertificate replaces the certificate, which by default is good for
 // "localhost", "127.0.0.1" and "::1"; see [Certificate].
 func WithCertificate(c tls.Certificate) Option { return func(s *Server) { s.cert = &c } }
-
-// WithLogin makes the server demand a login before MAIL. It offers PLAIN, LOGIN
-// and CRAM-MD5, in clear too unless it offers STARTTLS.
-func WithLogin(user, password string) Option {
-	return func(s *Server) { s.user, s.pass = user, password }
-}
-
-// WithMechanisms sets what AUTH offers: any of PLAIN, LOGIN, CRAM-MD5.
-func WithMechanisms(names ...string) Option {
-	return func(s *Server) { s.mechanisms = append([]string{}, names...) }
-}
 
 // WithRefused makes the server refuse these recipients for good, with 550
 // 5.1.1.

@@ -13,8 +13,11 @@ import (
 	"strings"
 
 	"github.com/maildriver/maildriver/driver"
+	"github.com/maildriver/maildriver/ews"
+	"github.com/maildriver/maildriver/imap"
 	"github.com/maildriver/maildriver/pop3"
 	"github.com/maildriver/maildriver/smtp"
+	"github.com/maildriver/maildriver/webdav"
 )
 
 // A Profile is one mailbox or relay of a host.
@@ -28,8 +31,12 @@ type Profile struct {
 func Registry() *driver.Registry {
 	reg := new(driver.Registry)
 	reg.Add("POP3", pop3.Params)
+	reg.Add("IMAP", imap.Params)
 	reg.Add("SMTP", smtp.Params)
+	reg.Add("WEBDAV", webdav.Params)
+	reg.Add("EWS", ews.Params)
 	reg.AddPair("Internet SMTP/POP3 Server", pop3.Params, smtp.Params)
+	reg.AddPair("Internet SMTP/IMAP Server", imap.Params, smtp.Params)
 	return reg
 }
 
