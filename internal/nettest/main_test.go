@@ -19,12 +19,15 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/maildriver/maildriver/driver"
+	"github.com/maildriver/maildriver/ews"
+	"github.com/maildriver/maildriver/ews/ewstest"
 	"github.com/maildriver/maildriver/imap"
 	"github.com/maildriver/maildriver/internal/httpx"
 	"github.com/maildriver/maildriver/mime"
 	"github.com/maildriver/maildriver/pop3"
 	"github.com/maildriver/maildriver/smtp"
 	"github.com/maildriver/maildriver/spool"
+	"github.com/maildriver/maildriver/webdav"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -77,8 +80,8 @@ func runIMAP(t *testing.T, addr string, opts ...driver.Option) error {
 	return poll(t, d)
 }
 
-// overHTTP are what EWS and WebDAV connect with.
-var overHTTP = []protocol{{"HTTP", runHTTP}, {"HTTPS", runHTTP}}
+// overHTTP are EWS and WebDAV, and what they connect with.
+var overHTTP = []protocol{{"HTTP", runHTTP}, {"HTTPS", runHTTP}, {"EWS", runEWS}, {"WEBDAV", runWebDAV}}
 
 func runHTTP(t *testing.T, addr string, opts ...driver.Option) error {
 	return post(t, addr+"/open/echo", opts...)
@@ -183,3 +186,25 @@ func verdict(err error) string {
 
 // soon is a time-out for peers that answer at once or never.
 const soon = 5 * time.Second
+
+// runEWS polls a fake Exchange.
+func runEWS(t *testing.T, _ string, opts ...driver.Option) error {
+	srv := ewstest.NewServer()
+	defer srv.Close()
+	d, err := ews.New(strings.Replace(srv.PlainURL, "127.0.0.1", "localhost", 1), append(opts, driver.WithSpool(newSpool(t)),
+		driver.WithLogin(ewstest.User, ewstest.Password), driver.WithInsecureAuth(), driver.WithLeaveOnServer(true))...)
+	if err != nil {
+		return err
+	}
+	return poll(t, d)
+}
+
+// runWebDAV polls a collection of the lab's Apache.
+func runWebDAV(t *testing.T, addr string, opts ...driver.Option) error {
+	d, err := webdav.New(addr+"/basic/dav/", append(opts, webdav.WithPlain(), driver.WithSpool(newSpool(t)),
+		driver.WithLogin("alice", "alice-secret"), driver.WithInsecureAuth(), driver.WithLeaveOnServer(true))...)
+	if err != nil {
+		return err
+	}
+	return poll(t, d)
+}

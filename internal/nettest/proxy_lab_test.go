@@ -31,8 +31,13 @@ func account(p protocol) []driver.Option {
 
 // server gives a server's address by name, so that somebody must resolve it.
 func server(t *testing.T, lab *labtest.Lab, p protocol) string {
-	if strings.HasPrefix(p.name, "HTTP") {
+	switch p.name {
+	case "HTTP", "HTTPS":
 		return lab.Addr(t, "LAB_"+p.name) // by name already
+	case "WEBDAV":
+		return lab.Addr(t, "LAB_HTTP")
+	case "EWS":
+		return "" // makes its own
 	}
 	_, port, err := net.SplitHostPort(lab.Addr(t, "LAB_"+p.name))
 	require.NoError(t, err)
@@ -89,7 +94,7 @@ func TestLabProxies(t *testing.T) {
 	}
 	out := &table{t: t, title: "proxies of the lab"}
 	defer out.print()
-	out.add("proxy", "software", "SMTP", "POP3", "IMAP", "HTTP", "HTTPS")
+	out.add("proxy", "software", "SMTP", "POP3", "IMAP", "HTTP", "HTTPS", "EWS", "WEBDAV")
 	list := slices.Concat(protocols, overHTTP)
 	for _, r := range rows {
 		cells := []string{r.name, r.software}
