@@ -109,7 +109,7 @@ func (h *hoard) clean(dirs []string, secrets ...string) {
 }
 
 // TestA30NoSecretInTraces runs every protocol against the lab with all logging
-// on, logins right and wrong, in clear and in TLS, and looks through logs,
+// on (internal/authtest has the mechanisms that need tokens, and NTLM), logins right and wrong, in clear and in TLS, and looks through logs,
 // errors, traces and files for passwords, and through the traces for content.
 func TestA30NoSecretInTraces(t *testing.T) {
 	lab := labtest.Find(t)
@@ -122,9 +122,9 @@ func TestA30NoSecretInTraces(t *testing.T) {
 	right, wrong := labtest.Password(proxyUser), "wrong-Password-9"
 	ports := map[string]string{"SMTP": "LAB_SUBMISSION", "POP3": "LAB_POP3", "IMAP": "LAB_IMAP"}
 	mechanisms := map[string][]string{
-		"SMTP": {"", "PLAIN", "LOGIN", "CRAM-MD5"},
-		"POP3": {"", "USER", "APOP", "PLAIN", "LOGIN", "CRAM-MD5"},
-		"IMAP": {"", "CLEARTEXT", "PLAIN", "LOGIN", "CRAM-MD5"},
+		"SMTP": {"", "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"},
+		"POP3": {"", "USER", "APOP", "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"},
+		"IMAP": {"", "CLEARTEXT", "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"},
 	}
 	through := driver.WithProxy(driver.ProxyHTTP, strings.TrimPrefix(lab.Addr(t, "LAB_PROXY_AUTH"), "http://"))
 	all(func(p protocol) error {
@@ -150,7 +150,7 @@ func TestA30NoSecretInTraces(t *testing.T) {
 		return nil
 	})
 	for _, password := range []string{right, wrong} {
-		for _, mech := range []string{"BASIC", "DIGEST"} {
+		for _, mech := range []string{"BASIC", "DIGEST", "NTLM"} {
 			err := post(t, lab.Addr(t, "LAB_HTTPS")+"/"+strings.ToLower(mech)+"/echo?secret="+password, roots, logger, driver.WithTimeout(soon),
 				driver.WithLogin("alice", map[string]string{right: "alice-secret", wrong: wrong}[password]), driver.WithMechanisms(mech),
 				driver.WithLogDebug(filepath.Join(traces, "WEBDAV"), "WEBDAVTEST"))
