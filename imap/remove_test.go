@@ -201,7 +201,7 @@ func TestF13Renumbered(t *testing.T) {
 	for _, leave := range []bool{true, false} {
 		header := func(seq, uid int, mail string) string {
 			h, _, _ := strings.Cut(mail, "\r\n\r\n")
-			return strings.Replace(strings.Replace(imaptest.Fetched(seq, uid, h+"\r\n\r\n"), "BODY[]", "BODY[HEADER]", 1), "(UID", "(RFC822.SIZE "+itoa(len(mail))+" UID", 1)
+			return strings.Replace(strings.Replace(imaptest.Fetched(seq, uint32(uid), h+"\r\n\r\n"), "BODY[]", "BODY[HEADER]", 1), "(UID", "(RFC822.SIZE "+itoa(len(mail))+" UID", 1)
 		}
 		first := newScript(t, imaptest.Basic(7, mailA, mailB), append([]imaptest.Reply{{To: "UID STORE", Text: "$ NO no\r\n"}}, imaptest.Capabilities("IMAP4rev1 UIDPLUS")...)...)
 		var got []string

@@ -401,7 +401,7 @@ func TestLargeMailAheadOfItsTurn(t *testing.T) {
 	}
 	first := ""
 	for i, m := range list[:fetchChunk-1] {
-		first += imaptest.Fetched(i+1, i+1, m)
+		first += imaptest.Fetched(i+1, uint32(i+1), m)
 	}
 	srv := newScript(t, imaptest.Basic(7, list...), append([]imaptest.Reply{
 		{To: "UID FETCH 1:16 ", Text: first}, // the last is gone; the reply comes with the next command

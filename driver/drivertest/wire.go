@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/maildriver/maildriver/driver"
 )
@@ -24,6 +25,7 @@ type wire struct {
 	stall    int64 // say nothing more after this many; negative: never
 	broken   bool
 	heals    int           // resets so far
+	closed   chan struct{} // something was closed; for one waiter
 	stalled  chan struct{} // closed when the stall has begun
 }
 
@@ -31,7 +33,7 @@ func newWire(base driver.DialFunc) *wire {
 	if base == nil {
 		base = new(net.Dialer).DialContext
 	}
-	w := &wire{base: base, conns: map[*wireConn]struct{}{}}
+	w := &wire{base: base, conns: map[*wireConn]struct{}{}, closed: make(chan struct{}, 1)}
 	w.reset()
 	return w
 }
@@ -67,11 +69,24 @@ func (w *wire) cut() bool {
 	return w.broken
 }
 
-// open counts connections that the driver has not closed.
+// open counts connections that the driver has not closed. One that net/http
+// was still dialing is closed only when that has ended, so it waits a little.
 func (w *wire) open() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.conns)
+	late := time.NewTimer(5 * time.Second)
+	defer late.Stop()
+	for {
+		w.mu.Lock()
+		n := len(w.conns)
+		w.mu.Unlock()
+		if n == 0 {
+			return 0
+		}
+		select {
+		case <-w.closed:
+		case <-late.C:
+			return n
+		}
+	}
 }
 
 // dial is the driver's dialer.
@@ -126,6 +141,10 @@ func (c *wireConn) Close() error {
 	c.w.mu.Lock()
 	delete(c.w.conns, c)
 	c.w.mu.Unlock()
+	select {
+	case c.w.closed <- struct{}{}:
+	default:
+	}
 	return c.Conn.Close()
 }
 

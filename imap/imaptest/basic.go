@@ -27,7 +27,7 @@ func Basic(validity uint32, mails ...string) []Reply {
 	var uids, fetch strings.Builder
 	for i, m := range mails {
 		uids.WriteString(" " + strconv.Itoa(i+1))
-		fetch.WriteString(Fetched(i+1, i+1, m))
+		fetch.WriteString(Fetched(i+1, uint32(i+1), m))
 	}
 	selected := fmt.Sprintf("* FLAGS (\\Seen \\Deleted)\r\n* %d EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY %d] valid\r\n* OK [UIDNEXT %d] next\r\n", len(mails), validity, len(mails)+1)
 	gone := strings.Repeat("* 1 EXPUNGE\r\n", len(mails))
@@ -51,6 +51,6 @@ func Basic(validity uint32, mails ...string) []Reply {
 }
 
 // Fetched writes the FETCH response with the content of a mail.
-func Fetched(seq, uid int, mail string) string {
+func Fetched(seq int, uid uint32, mail string) string {
 	return fmt.Sprintf("* %d FETCH (UID %d BODY[] {%d}\r\n%s)\r\n", seq, uid, len(mail), mail)
 }
