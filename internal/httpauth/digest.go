@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/sha512"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -149,6 +150,50 @@ func (d *Digest) Authorize(method, uri string, c Challenge) (string, error) {
 		b.WriteString(", userhash=true")
 	}
 	return b.String(), nil
+}
+
+// Verify checks the Authentication-Info fields of a response (RFC 7616 section
+// 3.5) against the field value that Authorize made for its request: rspauth, if
+// there is one, proves that the server knows the password. A server need not
+// send it.
+func (d *Digest) Verify(sent string, info []string) error {
+	if len(info) == 0 {
+		return nil
+	}
+	told, err := Parse([]string{"Digest " + strings.Join(info, ", ")})
+	if err != nil || len(told) != 1 {
+		return fmt.Errorf("%w: Authentication-Info cannot be read", ErrDigest)
+	}
+	proof, ok := told[0].Params["rspauth"]
+	if !ok {
+		return nil
+	}
+	asked, err := Parse([]string{sent})
+	if err != nil || len(asked) != 1 {
+		return fmt.Errorf("%w: the request's own field cannot be read", ErrDigest)
+	}
+	q := asked[0].Params
+	i, _, sess := algorithm(asked[0])
+	if i < 0 {
+		return fmt.Errorf("%w: unknown algorithm", ErrDigest)
+	}
+	h := func(s string) string {
+		sum := algorithms[i].hash()
+		_, _ = sum.Write([]byte(s))
+		return hex.EncodeToString(sum.Sum(nil))
+	}
+	a1 := h(d.Username + ":" + q["realm"] + ":" + d.Password)
+	if sess {
+		a1 = h(a1 + ":" + q["nonce"] + ":" + q["cnonce"])
+	}
+	want := h(a1 + ":" + q["nonce"] + ":" + h(":"+q["uri"]))
+	if q["qop"] != "" {
+		want = h(a1 + ":" + q["nonce"] + ":" + q["nc"] + ":" + q["cnonce"] + ":auth:" + h(":"+q["uri"]))
+	}
+	if subtle.ConstantTimeCompare([]byte(strings.ToLower(proof)), []byte(want)) != 1 {
+		return fmt.Errorf("%w: the server's proof of itself is wrong", ErrDigest)
+	}
+	return nil
 }
 
 // next counts a use of the nonce. The cnonce stays the same with it, as -sess

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/maildriver/maildriver/driver"
+	"github.com/maildriver/maildriver/internal/httpauth"
 )
 
 func mustDo(t *testing.T, c *Client, s *server, body string) {
@@ -354,4 +355,36 @@ func TestA22NothingButWhatWasMeant(t *testing.T) {
 			}
 		})
 	}
+}
+
+// RFC 7616 section 3.5: a server that does not know the password cannot say that it took it.
+func TestDigestServerProof(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, "digest", false)
+	c := newClient(t, s, Options{}, driver.WithLogin(user, password))
+	mustDo(t, c, s, "proven")
+	s.mu.Lock()
+	s.liar = true
+	s.mu.Unlock()
+	_, _, err := do(t, c, s, http.MethodPost, "not proven")
+	wantRefused(t, err, driver.KindAuth)
+	require.ErrorIs(t, err, httpauth.ErrDigest)
+}
+
+// A token that was refused is not sent again.
+func TestBearerWithoutAnotherToken(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, "bearer", true)
+	c := newClient(t, s, Options{}, driver.WithTokenSource(func(context.Context) (driver.Token, error) {
+		return driver.Token{Value: driver.NewSecret("refused-one")}, nil
+	}))
+	_, _, err := do(t, c, s, http.MethodPost, "x")
+	wantRefused(t, err, driver.KindAuth)
+	sent := 0
+	for _, r := range s.requests() {
+		if r.auth != "" {
+			sent++
+		}
+	}
+	assert.Equal(t, 1, sent)
 }

@@ -21,7 +21,8 @@ type digestLogin struct {
 	c      *Client
 	used   httpauth.Challenge // that the last try answered
 	sent   bool
-	fresh  bool // the challenge was given in this exchange
+	value  string // of the field that was sent last
+	fresh  bool   // the challenge was given in this exchange
 	rounds int
 }
 
@@ -42,8 +43,9 @@ func (d *digestLogin) header(_ context.Context, req *http.Request) (string, bool
 		return "", false, nil
 	}
 	d.used, d.sent = challenge, true
-	value, err := digest.Authorize(req.Method, req.URL.RequestURI(), challenge)
-	return value, false, err
+	var err error
+	d.value, err = digest.Authorize(req.Method, req.URL.RequestURI(), challenge)
+	return d.value, false, err
 }
 
 // offer notes the server's challenge for this try and those to come.
@@ -74,4 +76,13 @@ func (d *digestLogin) challenged(_ *try, offered []httpauth.Challenge) (bool, er
 	return d.offer(offered), nil
 }
 
-func (d *digestLogin) settled(*try, *http.Response) error { return nil }
+// settled checks the server's proof of itself, where it gives one.
+func (d *digestLogin) settled(_ *try, resp *http.Response) error {
+	if d.value == "" {
+		return nil
+	}
+	d.c.mu.Lock()
+	digest := d.c.digest.digest
+	d.c.mu.Unlock()
+	return digest.Verify(d.value, resp.Header.Values("Authentication-Info"))
+}

@@ -43,6 +43,7 @@ type server struct {
 	log    []seen
 	nonces int
 	stale  bool   // refuse the nonce in use once
+	liar   bool   // proves nothing of itself
 	token  string // that Bearer wants
 }
 
@@ -131,6 +132,11 @@ func (s *server) digest(w http.ResponseWriter, r *http.Request, auth string) boo
 	want := h(h(user+":r:"+password) + ":" + p["nonce"] + ":" + p["nc"] + ":" + p["cnonce"] + ":auth:" + h(r.Method+":"+r.RequestURI))
 	right := p["response"] == want && p["uri"] == r.RequestURI
 	if right && !s.stale && p["nonce"] == fmt.Sprint(s.nonces) {
+		proof := h(h(user+":r:"+password) + ":" + p["nonce"] + ":" + p["nc"] + ":" + p["cnonce"] + ":auth:" + h(":"+r.RequestURI))
+		if s.liar {
+			proof = h(proof)
+		}
+		w.Header().Set("Authentication-Info", fmt.Sprintf(`rspauth="%s", cnonce="%s", nc=%s, qop=auth`, proof, p["cnonce"], p["nc"]))
 		return true
 	}
 	s.nonces++

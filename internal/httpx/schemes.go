@@ -52,9 +52,10 @@ func (*basicLogin) settled(*try, *http.Response) error                  { return
 
 // A bearerLogin is RFC 6750. A token that was refused is replaced once.
 type bearerLogin struct {
-	c     *Client
-	token driver.Token
-	again bool
+	c       *Client
+	token   driver.Token
+	again   bool
+	refused string
 }
 
 func (b *bearerLogin) header(ctx context.Context, _ *http.Request) (string, bool, error) {
@@ -63,6 +64,9 @@ func (b *bearerLogin) header(ctx context.Context, _ *http.Request) (string, bool
 		return "", false, err
 	}
 	value := b.token.Value.Reveal()
+	if b.again && value == b.refused {
+		return "", false, errors.New("the access token was refused, and the source has no other")
+	}
 	if value == "" || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", false, fmt.Errorf("%w: the source gave one that cannot stand in a header", driver.ErrNoToken)
 	}
@@ -92,7 +96,7 @@ func (b *bearerLogin) challenged(*try, []httpauth.Challenge) (bool, error) {
 	if b.again {
 		return false, nil
 	}
-	b.again = true
+	b.again, b.refused = true, b.token.Value.Reveal()
 	return true, nil
 }
 func (*bearerLogin) settled(*try, *http.Response) error { return nil }
