@@ -8,7 +8,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"log/slog"
 	"math/big"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -103,9 +106,52 @@ func clientCertificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
+// An eavesdropper has all that comes out of a driver: debug log, traces, errors.
+type eavesdropper struct {
+	t   *testing.T
+	out *recorder
+	dir string
+}
+
+func newEavesdropper(t *testing.T) *eavesdropper {
+	return &eavesdropper{t, new(recorder), t.TempDir()}
+}
+
+func (e *eavesdropper) logger() driver.Option {
+	return driver.WithLogger(slog.New(slog.NewTextHandler(e.out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+}
+
+func (e *eavesdropper) traces() driver.Option { return driver.WithLogDebug(e.dir, "X") }
+
+func (e *eavesdropper) note(err error) {
+	_, _ = fmt.Fprintf(e.out, "%v\n%+v\n%#v\n%q\n", err, err, err, err)
+}
+
+// found fails the test where one of the secrets came out, in any form (A30).
+func (e *eavesdropper) found(secrets ...string) {
+	e.t.Helper()
+	files, err := filepath.Glob(filepath.Join(e.dir, "*"))
+	require.NoError(e.t, err)
+	assert.NotEmpty(e.t, files, "no trace was written: there is nothing to look at")
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		require.NoError(e.t, err)
+		_, _ = e.out.Write(b)
+	}
+	text := e.out.String()
+	for _, secret := range secrets {
+		for name, form := range forms(secret) {
+			if i := strings.Index(text, form); i >= 0 {
+				e.t.Errorf("A30: a secret (%s) is in: ...%s...", name, text[max(0, i-200):min(len(text), i+len(form)+50)])
+			}
+		}
+	}
+}
+
 // TestFakes has every mechanism on every protocol with strict servers, among
 // them what the lab cannot do: SCRAM with channel binding, NTLM for a server
-// that demands Extended Protection, EXTERNAL over SMTP with a certificate.
+// that demands Extended Protection, EXTERNAL over SMTP with a certificate. Debug log
+// and traces are on, and nothing in them or in an error is a secret.
 func TestFakes(t *testing.T) {
 	cert := driver.WithClientCertificate(clientCertificate(t))
 	own := map[string]string{"USER": "POP3", "APOP": "POP3", "CLEARTEXT": "IMAP"}
@@ -120,14 +166,16 @@ func TestFakes(t *testing.T) {
 				}
 				t.Run(fmt.Sprint(security, "/", mech, "/", protocol), func(t *testing.T) {
 					f := newFake(t, protocol, security, mech)
-					named := driver.WithMechanisms(mech)
-					right := []driver.Option{named}
-					wrong := []driver.Option{named, driver.WithLogin(fakeUser, fakePassword+"x"), tokens(fakeToken + "x")}
+					seen := newEavesdropper(t)
+					right := []driver.Option{driver.WithMechanisms(mech), seen.logger(), seen.traces()}
+					wrong := []driver.Option{driver.WithMechanisms(mech), seen.logger(), seen.traces(), driver.WithLogin(fakeUser, fakePassword+"x"), tokens(fakeToken + "x")}
 					if mech == "EXTERNAL" {
 						right = append(right, cert)
 					}
 					_, err := f.attempt(protocol, security, wrong...).try(t.Context(), t.TempDir())
 					require.Error(t, err)
+					seen.note(err)
+					defer seen.found(fakePassword, fakeToken)
 					assert.Equal(t, driver.KindAuth, driver.KindOf(err), "%v", err)
 					if usesToken(mech) {
 						var te *driver.TokenError
@@ -135,6 +183,7 @@ func TestFakes(t *testing.T) {
 						assert.Equal(t, "invalid_token", te.Status)
 					}
 					_, err = f.attempt(protocol, security, right...).try(t.Context(), t.TempDir())
+					seen.note(err)
 					assert.Empty(t, f.violations())
 					if security == driver.SecurityNone && (mech == "EXTERNAL" || strings.HasSuffix(mech, "-PLUS")) {
 						require.Error(t, err, "there is no TLS to go by")
