@@ -131,8 +131,8 @@ func TestProxyRows(t *testing.T) {
 		{"a user that would not be used", map[string]string{"Proxy Type": "none", "Proxy Username": "u"}, driver.Proxy{}, `"Proxy Username": counts only`},
 		{"a password alone", map[string]string{"Proxy Type": "socks5", "Proxy Server": "h", "Proxy Password": "hunter2"}, driver.Proxy{}, `"Proxy Username": a value is required with a password`},
 		{"a bad host", map[string]string{"Proxy Type": "socks5", "Proxy Server": "h/x"}, driver.Proxy{}, `"Proxy Server": "h/x" is not a host`},
-		{"a URL", map[string]string{"Proxy Type": "http", "Proxy Server": "http://u:hunter2@h:8080"}, driver.Proxy{}, `"Proxy Server": the proxy is named by host or host:port`},
-		{"a login with the host", map[string]string{"Proxy Type": "http", "Proxy Server": "u:hunter2@h"}, driver.Proxy{}, `"Proxy Server": the proxy is named by host or host:port`},
+		{"a URL", map[string]string{"Proxy Type": "http", "Proxy Server": "http://u:hunter2@h:8080"}, driver.Proxy{}, `"Proxy Server": a server is named by host or host:port`},
+		{"a login with the host", map[string]string{"Proxy Type": "http", "Proxy Server": "u:hunter2@h"}, driver.Proxy{}, `"Proxy Server": a server is named by host or host:port`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, err := network(t, c.in)

@@ -143,28 +143,41 @@ func WithProxyMechanisms(names ...string) Option {
 	})
 }
 
-// ProxyAddr makes host:port of a proxy's address.
-//
-// A URL is refused, as there are options for each of its parts; the error does
-// not show it, for it may hold a password.
+// ProxyAddr makes host:port of a proxy's address. A URL is refused, as there are
+// options for each of its parts.
 func ProxyAddr(addr string, port int) (string, error) {
-	if strings.Contains(addr, "://") || strings.Contains(addr, "@") {
-		return "", errors.New("the proxy is named by host or host:port, not by a URL; the login and the kind have options of their own")
+	host, named, err := SplitAddr(addr)
+	if err != nil {
+		return "", err
 	}
-	host := addr
+	if named != 0 {
+		port = named
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
+}
+
+// SplitAddr takes a server's address apart: "host", "host:port", "[v6]",
+// "[v6]:port" or a bare IPv6 address. port is 0 if the address has none. A host
+// that could not be one is refused, see [CheckHost]; so is a URL, which is not
+// shown in the error, for it may hold a password.
+func SplitAddr(addr string) (host string, port int, err error) {
+	if strings.Contains(addr, "://") || strings.Contains(addr, "@") {
+		return "", 0, errors.New("a server is named by host or host:port, not by a URL; login and kind have options of their own")
+	}
+	host = addr
 	if h, p, err := net.SplitHostPort(addr); err == nil {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil || n == 0 {
-			return "", fmt.Errorf("the port %q is not one of 1 to 65535", p)
+			return "", 0, fmt.Errorf("the port %q is not one of 1 to 65535", p)
 		}
 		host, port = h, int(n)
 	} else if inner, ok := strings.CutPrefix(addr, "["); ok && strings.HasSuffix(inner, "]") {
 		host = strings.TrimSuffix(inner, "]")
 	}
 	if err := CheckHost(host); err != nil {
-		return "", err
+		return "", 0, err
 	}
-	return net.JoinHostPort(host, strconv.Itoa(port)), nil
+	return host, port, nil
 }
 
 // CheckHost refuses what cannot be a host's name or address, such as one that

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
-	"strings"
 
 	"github.com/maildriver/maildriver/driver"
 	"github.com/maildriver/maildriver/internal/life"
@@ -62,7 +59,7 @@ func New(addr string, opts ...driver.Option) (*Driver, error) {
 	d := &Driver{set: *newOptions(), waiting: make(chan struct{}, 1)}
 	var errs []error
 	var err error
-	if d.host, d.port, err = splitAddr(addr); err != nil {
+	if d.host, d.port, err = driver.SplitAddr(addr); err != nil {
 		errs = append(errs, err)
 	}
 	o := &d.set
@@ -165,32 +162,4 @@ func defaultPort(s driver.Security) int {
 		return DefaultTLSPort
 	}
 	return DefaultPort
-}
-
-// splitAddr takes "host", "host:port", "[v6]", "[v6]:port" and a bare IPv6
-// address. A host that could not be one is refused here, before it reaches a
-// resolver, a proxy or a log.
-func splitAddr(addr string) (host string, port int, err error) {
-	host = addr
-	if net.ParseIP(addr) == nil {
-		if h, p, splitErr := net.SplitHostPort(addr); splitErr == nil {
-			host = h
-			if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
-				return "", 0, fmt.Errorf("address %q: port %q is not between 1 and 65535", addr, p)
-			}
-		} else if h, ok := strings.CutPrefix(addr, "["); ok && strings.HasSuffix(h, "]") {
-			host = strings.TrimSuffix(h, "]")
-		}
-	}
-	v6 := net.ParseIP(host) != nil
-	bad := func(r rune) bool {
-		return r <= ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || strings.ContainsRune(`/\@[]"`, r) || (r == ':' && !v6)
-	}
-	if zone, _, ok := strings.Cut(host, "%"); ok && net.ParseIP(zone) != nil {
-		v6 = true
-	}
-	if host == "" || strings.ContainsFunc(host, bad) {
-		return "", 0, fmt.Errorf("address %q: not host or host:port", addr)
-	}
-	return host, port, nil
 }

@@ -56,7 +56,7 @@ func TestSplitAddr(t *testing.T) {
 		"user@mail":                    "",
 		"[mail":                        "",
 	} {
-		host, port, err := splitAddr(addr)
+		host, port, err := driver.SplitAddr(addr)
 		if want == "" {
 			require.Error(t, err, "A27: %q", addr)
 			assert.NotContains(t, err.Error(), "\n")

@@ -78,7 +78,7 @@ func New(addr string, opts ...driver.Option) (*Driver, error) {
 	var errs []error
 	var err error
 	if d.host, d.port, err = splitAddr(addr); err != nil {
-		errs = append(errs, configError(fmt.Errorf("address %q: %w", addr, err)))
+		errs = append(errs, configError(fmt.Errorf("address: %w", err)))
 	}
 	if err := driver.Apply(opts, &d.set, &d.standing, &d.net, &d.common, &d.compose); err != nil {
 		errs = append(errs, err)
@@ -142,33 +142,16 @@ func (d *Driver) relay(addr string, n *driver.Network) *relay {
 	return &relay{addr: addr, net: n, lmtp: s.lmtp, pool: &pool{max: s.conns, idle: s.idle, age: s.age, perConn: s.perConn}}
 }
 
-// splitAddr takes a host name, an address (an IPv6 address with or without
-// brackets), or either with a port.
+// splitAddr is driver.SplitAddr for servers that mail is named after: a name
+// must be a domain, too (RFC 5321 section 4.1.2).
 func splitAddr(addr string) (host string, port int, err error) {
-	host = addr
-	if h, p, err := net.SplitHostPort(addr); err == nil {
-		n, err := strconv.ParseUint(p, 10, 16)
-		if err != nil || n == 0 {
-			return "", 0, fmt.Errorf("the port %q is not one of 1 to 65535", p)
-		}
-		host, port = h, int(n)
-	} else if strings.HasPrefix(addr, "[") && strings.HasSuffix(addr, "]") {
-		host = addr[1 : len(addr)-1]
+	if host, port, err = driver.SplitAddr(addr); err != nil {
+		return "", 0, err
 	}
-	if net.ParseIP(host) == nil && checkHost(host) != nil {
-		return "", 0, checkHost(host)
+	if net.ParseIP(host) == nil && checkDomain(strings.TrimSuffix(host, ".")) != nil {
+		return "", 0, fmt.Errorf("%q is not a host name or address", host)
 	}
 	return host, port, nil
-}
-
-func checkHost(host string) error {
-	if host == "" {
-		return errors.New("there is no host")
-	}
-	if strings.HasPrefix(host, "[") || checkDomain(strings.TrimSuffix(host, ".")) != nil {
-		return errors.New("not a host name or address")
-	}
-	return nil
 }
 
 // Capabilities tells that the driver sends and does not poll.

@@ -45,7 +45,7 @@ func TestNew(t *testing.T) {
 	}
 	// Everything wrong is told at once.
 	_, err = New("a b", WithDataTimeout(0), WithCommandTimeout(-1), WithMaxLineLength(-1), WithNotify("NEVER", "DELAY"), WithHeloName("x y"))
-	for _, name := range []string{`address "a b"`, "smtp.DataTimeout", "smtp.CommandTimeout", "smtp.MaxLineLength", "smtp.Notify", "smtp.HeloName"} {
+	for _, name := range []string{`address: "a b" is not a host name or address`, "smtp.DataTimeout", "smtp.CommandTimeout", "smtp.MaxLineLength", "smtp.Notify", "smtp.HeloName"} {
 		require.ErrorContains(t, err, name)
 	}
 	_, err = New("mail.example.com", WithSaveSent(true))

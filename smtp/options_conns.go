@@ -121,7 +121,7 @@ func WithRateLimit(messages, recipients int, per time.Duration) driver.Option {
 func WithBackup(addr string, opts ...driver.Option) driver.Option {
 	return standingOption("Backup", func(s *standing) error {
 		if _, _, err := splitAddr(addr); err != nil {
-			return fmt.Errorf("address %q: %w", addr, err)
+			return fmt.Errorf("address: %w", err)
 		}
 		s.backup, s.backupOpts, s.haveBackup = addr, append([]driver.Option{}, opts...), true
 		return nil

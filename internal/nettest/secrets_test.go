@@ -260,3 +260,29 @@ func TestSecretsFromPlaces(t *testing.T) {
 	require.ErrorContains(t, err, "MAILDRIVER_TEST_UNSET")
 	assert.Equal(t, driver.KindConfig, driver.KindOf(err))
 }
+
+// A30: an address that is a URL is refused, and the error does not show what may be a password in it.
+func TestA30ServerURLIsRefusedUnseen(t *testing.T) {
+	sp := newSpool(t)
+	const url = "imaps://ann:hunter-Two-22@mail.example.com"
+	for name, open := range map[string]func(addr string) error{
+		"POP3": func(a string) error {
+			_, err := pop3.New(a, driver.WithLogin("ann", "x"), driver.WithSpool(sp))
+			return err
+		},
+		"IMAP": func(a string) error {
+			_, err := imap.New(a, driver.WithLogin("ann", "x"), driver.WithSpool(sp))
+			return err
+		},
+		"SMTP":   func(a string) error { _, err := smtp.New(a); return err },
+		"backup": func(a string) error { _, err := smtp.New("mail.example.com", smtp.WithBackup(a)); return err },
+	} {
+		for _, addr := range []string{url, strings.TrimPrefix(url, "imaps://"), url + ":993"} {
+			err := open(addr)
+			require.Error(t, err, name)
+			assert.Equal(t, driver.KindConfig, driver.KindOf(err), name)
+			assert.NotContains(t, err.Error(), "hunter", name)
+		}
+		require.NoError(t, open("mail.example.com"), name)
+	}
+}
