@@ -20,9 +20,8 @@ type FS interface {
 	// (ErrNotDirectory), owned by this process' user (ErrNotOwner) and not writable by group or others (ErrNotPrivate).
 	OpenDir(path string) (Dir, error)
 	// Rename moves name from one directory to toName in another (or the same) one. It never replaces a file: an existing
-	// target is fs.ErrExist. It fails when the path of either directory no longer is the directory that was opened, and
-	// with ErrOtherFileSystem when the two are on different file systems. The test for the target and the move are two
-	// steps; they are safe here because a name exists once in the spool (it was made with O_EXCL).
+	// target is fs.ErrExist; directories on different file systems are ErrOtherFileSystem. The test for the target and the
+	// move may be two steps; they are safe here because a name exists once in the spool (it was made with O_EXCL).
 	Rename(from Dir, name string, to Dir, toName string) error
 	// Replace renames name to toName inside d in one step, replacing what is there: readers see the old or the new file.
 	Replace(d Dir, name, toName string) error

@@ -1,7 +1,9 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"sync"
 )
 
@@ -12,8 +14,9 @@ const (
 	groupWidth = 16
 )
 
-// Group commits many files together: their syncs run side by side, since a disk makes sixty files durable in little more
-// time than a few. For one goroutine; those it starts have ended when its methods return. The zero value is ready.
+// Group commits many files together: their syncs run side by side, or are one (see [WithSyncEach]), since a disk makes sixty
+// files durable in little more time than a few. For one goroutine; those it starts have ended when its methods return. The
+// zero value is ready.
 type Group struct {
 	outs   []*Out
 	synced int // outs before this are settled
@@ -33,35 +36,63 @@ func (g *Group) Commit(o *Out) {
 	}
 }
 
-// earlySyncer is a File that can begin writing to the disk without waiting. A sync right behind it then has less to do,
-// and on a journalling file system many share one commit.
-type earlySyncer interface{ startSync() }
-
 // Len is the number of files in the group.
 func (g *Group) Len() int { return len(g.outs) }
 
 func (g *Group) sync() {
-	todo := make(chan *Out, MaxGroupFiles)
+	var todo []*Out
 	for _, o := range g.outs[g.synced:] {
-		if o.done {
-			continue
+		if !o.done {
+			_ = o.Flush() // its error is in o
+			todo = append(todo, o)
 		}
-		if f, ok := o.file.(earlySyncer); ok && o.Flush() == nil {
-			f.startSync()
-		}
-		todo <- o
 	}
-	close(todo)
 	g.synced = len(g.outs)
+	if len(todo) == 0 || settleTogether(todo) {
+		return
+	}
+	queue := make(chan *Out, len(todo))
+	for _, o := range todo {
+		if f, ok := o.file.(earlySyncer); ok && o.err == nil {
+			_ = f.startSync() // Sync tells
+		}
+		queue <- o
+	}
+	close(queue)
 	var wg sync.WaitGroup
 	for range min(groupWidth, len(todo)) {
 		wg.Go(func() {
-			for o := range todo {
+			for o := range queue {
 				o.settle()
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// settleTogether settles files of one directory in one go, where the disk can do that.
+func settleTogether(outs []*Out) bool {
+	dir, ok := outs[0].dir.(together)
+	if !ok || outs[0].s.syncEach {
+		return false
+	}
+	slices.SortFunc(outs, func(a, b *Out) int { return cmp.Compare(a.nth, b.nth) })
+	files := make([]File, len(outs))
+	for i, o := range outs {
+		if o.dir != outs[0].dir || o.err != nil {
+			return false
+		}
+		files[i] = o.file
+	}
+	errs, ok := dir.syncTogether(files)
+	if !ok {
+		return false
+	}
+	for i, o := range outs {
+		_ = o.synced(errs[i])
+		o.shut()
+	}
+	return true
 }
 
 // Wait makes the rest durable and gives the files their final names, in the order of the Commits; aborted ones are left

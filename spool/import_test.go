@@ -122,25 +122,3 @@ func TestImportOfManyIDsIsMergedOnTheWay(t *testing.T) {
 		assert.True(t, box.has(fmt.Sprintf("uid-%d", i)), i)
 	}
 }
-
-func FuzzImport(f *testing.F) {
-	f.Add("support@example.com@mail.example.com 0001aa\nann@x y\n", "support@example.com")
-	f.Add("uid\x001\n77/1\x002\n", "a")
-	f.Add("\x00\x00\n@ \n", "")
-	f.Fuzz(func(t *testing.T, text, user string) {
-		if len(text) > 1<<16 {
-			t.Skip()
-		}
-		box := mustLock(t, newSpool(t, tempRoot(t)))
-		lines := strings.Count(text, "\n") + 1
-		for _, run := range []func() (ImportResult, error){
-			func() (ImportResult, error) { return box.ImportFetchmail(strings.NewReader(text), user, "") },
-			func() (ImportResult, error) { return box.ImportGetmail(strings.NewReader(text)) },
-		} {
-			res, err := run()
-			require.NoError(t, err)
-			require.LessOrEqual(t, res.Imported+res.Known+res.Other+res.Malformed, lines)
-		}
-		require.NoError(t, box.Unlock())
-	})
-}

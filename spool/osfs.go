@@ -56,7 +56,7 @@ func (osFS) OpenDir(path string) (Dir, error) {
 		_ = root.Close()
 		return nil, err
 	}
-	d := &osDir{path: path, root: root, self: self}
+	d := &osDir{path: path, root: root, self: self, dirty: dirtyBytes}
 	// The path may have been swapped for a link between the check and the opening.
 	if d.info, err = self.Stat(); err == nil && !os.SameFile(before, d.info) {
 		err = ErrReplaced
@@ -86,13 +86,30 @@ func (osFS) Rename(from Dir, name string, to Dir, toName string) error {
 	if err := errors.Join(checkName(name), checkName(toName)); err != nil {
 		return err
 	}
-	if _, err := to.Lstat(toName); err == nil {
+	a, b := from.(*osDir), to.(*osDir)
+	if a != b {
+		if fi, err := a.root.Lstat(name); err != nil {
+			return err
+		} else if !fi.Mode().IsRegular() {
+			return fmt.Errorf("%s: %w", quoted(name), ErrNotRegular)
+		}
+	}
+	err := renameNoReplace(a, name, b, toName)
+	if isCrossDevice(err) {
+		return fmt.Errorf("%w (%w)", ErrOtherFileSystem, err)
+	}
+	return err
+}
+
+// renameInSteps is renameNoReplace where the system has no such call.
+func renameInSteps(from *osDir, name string, to *osDir, toName string) error {
+	if _, err := to.root.Lstat(toName); err == nil {
 		return fmt.Errorf("%s: %w", quoted(toName), fs.ErrExist)
 	} else if !missing(err) {
 		return err
 	}
 	if from == to {
-		return from.(*osDir).root.Rename(name, toName)
+		return from.root.Rename(name, toName)
 	}
 	// There is no rename between two os.Roots, so it goes by path, after making sure that the paths still are the
 	// directories that were opened and checked.
@@ -102,16 +119,7 @@ func (osFS) Rename(from Dir, name string, to Dir, toName string) error {
 	if err := to.Verify(); err != nil {
 		return err
 	}
-	if fi, err := from.Lstat(name); err != nil {
-		return err
-	} else if !fi.Mode().IsRegular() {
-		return fmt.Errorf("%s: %w", quoted(name), ErrNotRegular)
-	}
-	err := os.Rename(filepath.Join(from.Path(), name), filepath.Join(to.Path(), toName))
-	if isCrossDevice(err) {
-		return fmt.Errorf("%w (%w)", ErrOtherFileSystem, err)
-	}
-	return err
+	return os.Rename(filepath.Join(from.path, name), filepath.Join(to.path, toName))
 }
 
 func (osFS) Replace(d Dir, name, toName string) error {
@@ -126,6 +134,9 @@ type osDir struct {
 	root  *os.Root
 	self  *os.File // for Sync and as the proof of identity
 	info  fs.FileInfo
+	kind  sync.Once
+	known bool // the file system is one for syncTogether
+	dirty func() (int64, error)
 	close sync.Once
 	err   error
 }
@@ -133,6 +144,9 @@ type osDir struct {
 func (d *osDir) Path() string { return d.path }
 
 func (d *osDir) Verify() error {
+	if d.unchanged() {
+		return nil
+	}
 	fi, err := checkDir(d.path)
 	if err != nil {
 		return err
@@ -147,7 +161,7 @@ func (d *osDir) Create(name string) (File, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	f, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := d.openAt(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +177,7 @@ func (d *osDir) OpenAppend(name string) (File, error) {
 			return f, err
 		}
 		// O_CREATE without O_EXCL would follow a dangling link planted here.
-		of, err := d.root.OpenFile(name, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
+		of, err := d.openAt(name, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
 		if err == nil {
 			return &osFile{File: of, name: name}, nil
 		}
@@ -183,7 +197,7 @@ func (d *osDir) openExisting(name string, flag int) (File, error) {
 	if err := d.regular(name); err != nil {
 		return nil, err
 	}
-	of, err := d.root.OpenFile(name, flag|openNonblock, 0)
+	of, err := d.openAt(name, flag|openNonblock, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -233,18 +247,24 @@ func (d *osDir) Same(name string, f File) (bool, error) {
 	if !ok {
 		return false, fmt.Errorf("spool: %T is a file of another disk", f)
 	}
-	li, err := d.Lstat(name)
+	if err := checkName(name); err != nil {
+		return false, err
+	}
+	same, err := d.same(name, of.File)
 	if missing(err) {
 		return false, nil
 	}
+	return same, err
+}
+
+// same reports whether name is the opened file.
+func (d *osDir) same(name string, f *os.File) (bool, error) {
+	li, err := d.root.Lstat(name)
 	if err != nil {
 		return false, err
 	}
-	fi, err := of.Stat()
-	if err != nil {
-		return false, err
-	}
-	return os.SameFile(li, fi), nil
+	fi, err := f.Stat()
+	return err == nil && os.SameFile(li, fi), err
 }
 
 func (d *osDir) List() ([]fs.DirEntry, error) {

@@ -9,18 +9,21 @@ import (
 )
 
 // syncData is fdatasync(2): the length is made durable if it has changed, the times are not.
-func syncData(f *os.File) error {
+func syncData(f *os.File) error { return onFile(f, "fdatasync", syscall.Fdatasync) }
+
+// onFile calls what takes a descriptor, again when a signal cut it off.
+func onFile(f *os.File, op string, call func(fd int) error) error {
 	c, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
-	var serr error
+	var cerr error
 	err = c.Control(func(fd uintptr) {
 		for {
-			if serr = syscall.Fdatasync(int(fd)); !errors.Is(serr, syscall.EINTR) {
+			if cerr = call(int(fd)); !errors.Is(cerr, syscall.EINTR) {
 				return
 			}
 		}
 	})
-	return errors.Join(err, os.NewSyscallError("fdatasync", serr))
+	return errors.Join(err, os.NewSyscallError(op, cerr))
 }

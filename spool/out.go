@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Out is a file being made: an io.Writer under a temporary name (".part") until Commit. Every Out must be ended by
@@ -25,12 +26,16 @@ type Out struct {
 	svc  *Service // whose session the file belongs to, nil for sent
 	err  error    // the first failure; final
 	done bool
+	nth  uint64 // of all that were made
 
 	settled bool // synced, or failed at that, and closed
 }
 
 // Raw is the raw file of an inbound mail.
 type Raw = Out
+
+// made counts the files, so that they can be put in the order of their opening.
+var made atomic.Uint64
 
 const outBuffer = 64 << 10 // bytes
 
@@ -77,6 +82,7 @@ func (s *Spool) create(kind Kind, svc *Service, at func(ms uint64) Name) (*Out, 
 		svc.mu.Lock()
 		name := at(first + i).String()
 		svc.mu.Unlock()
+		nth := made.Add(1)
 		f, err := s.createFree(d, kind, svc, name)
 		if errors.Is(err, fs.ErrExist) {
 			continue // the next millisecond
@@ -84,7 +90,7 @@ func (s *Spool) create(kind Kind, svc *Service, at func(ms uint64) Name) (*Out, 
 		if err != nil {
 			return nil, err
 		}
-		o := &Out{s: s, kind: kind, dir: d, file: f, name: name}
+		o := &Out{s: s, kind: kind, dir: d, file: f, name: name, nth: nth}
 		if kind == Incoming {
 			o.svc = svc
 		}
@@ -181,6 +187,15 @@ func (o *Out) Open() (File, error) {
 	return f, nil
 }
 
+// Reader reads what was flushed, from its beginning, through the handle that the file was made with: it is good until
+// Commit, Abort or the end of a [Group]'s Wait. Closing it does nothing.
+func (o *Out) Reader() (io.ReadCloser, error) {
+	if o.settled || o.done {
+		return nil, o.fail("read", fs.ErrClosed)
+	}
+	return io.NopCloser(io.NewSectionReader(o.file, 0, o.size)), nil
+}
+
 // Commit makes the bytes durable and gives the file its final name. The name itself is durable after SyncDir. On an
 // error the file is gone.
 func (o *Out) Commit() error {
@@ -195,10 +210,30 @@ func (o *Out) Commit() error {
 
 // settle makes the bytes durable and closes the file; what went wrong is in o.err.
 func (o *Out) settle() {
+	_ = o.flushSync()
+	o.shut()
+}
+
+func (o *Out) flushSync() error {
+	if o.Flush() != nil {
+		return o.err
+	}
+	return o.synced(o.file.Sync())
+}
+
+// synced takes the result of a sync.
+func (o *Out) synced(err error) error {
+	if err != nil {
+		o.err = o.fail("sync", err)
+	}
+	return o.err
+}
+
+// shut closes a file that is durable, or failed at that.
+func (o *Out) shut() {
 	o.settled = true
-	err := o.flushSync()
-	if cerr := o.file.Close(); err == nil && cerr != nil {
-		o.err = o.fail("close", cerr)
+	if err := o.file.Close(); err != nil && o.err == nil {
+		o.err = o.fail("close", err)
 	}
 }
 
@@ -243,16 +278,6 @@ func (o *Out) remove() error {
 		o.svc.release(o.name)
 	}
 	return nil
-}
-
-func (o *Out) flushSync() error {
-	if o.Flush() != nil {
-		return o.err
-	}
-	if err := o.file.Sync(); err != nil {
-		o.err = o.fail("sync", err)
-	}
-	return o.err
 }
 
 func (o *Out) fail(op string, err error) error { return fileError(op, o.dir, o.name+partSuffix, err) }

@@ -39,6 +39,7 @@ type Spool struct {
 	pid      uint64
 	elapsed  func() uint64 // milliseconds since program start
 	idsLimit int64
+	syncEach bool
 
 	mu    sync.Mutex
 	dirs  [numKinds]Dir // set when ready
@@ -111,6 +112,16 @@ func WithIDsLimit(n int64) Option {
 			return optionLimit("WithIDsLimit", n, 1<<10, DefaultIDsLimit)
 		}
 		s.idsLimit = n
+		return nil
+	}
+}
+
+// WithSyncEach makes the files of a [Group] durable one by one, everywhere. By default many of them are made so together on
+// ext4 and XFS (Linux 5.8 and later), with a sync of the whole file system, unless other programs have much to write: that
+// takes much less time, but has those programs' writes of the moment written, too.
+func WithSyncEach() Option {
+	return func(s *Spool) error {
+		s.syncEach = true
 		return nil
 	}
 }

@@ -1,0 +1,79 @@
+//go:build linux && (amd64 || arm64)
+
+package spool
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+)
+
+// renameNoReplace moves a file in one step, by the handles of the directories, and never onto another.
+func renameNoReplace(from *osDir, name string, to *osDir, toName string) error {
+	err := renameat2(int(from.self.Fd()), name, int(to.self.Fd()), toName)
+	runtime.KeepAlive(from) // or a directory that was dropped meanwhile is closed
+	runtime.KeepAlive(to)
+	switch {
+	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EPERM):
+		return renameInSteps(from, name, to, toName) // a file system, a kernel or a sandbox without the call
+	case err != nil:
+		return &os.LinkError{Op: "rename", Old: name, New: toName, Err: err}
+	}
+	return nil
+}
+
+func renameat2(from int, name string, to int, toName string) error {
+	const noReplace = 1 // RENAME_NOREPLACE
+	p, err := syscall.BytePtrFromString(name)
+	if err != nil {
+		return err
+	}
+	q, err := syscall.BytePtrFromString(toName)
+	if err != nil {
+		return err
+	}
+	for {
+		_, _, errno := syscall.Syscall6(sysRenameat2, uintptr(from), uintptr(unsafe.Pointer(p)), uintptr(to), uintptr(unsafe.Pointer(q)), noReplace, 0)
+		if errno == 0 {
+			return nil
+		}
+		if errno != syscall.EINTR {
+			return errno
+		}
+	}
+}
+
+// openAt opens by the handle of the directory, without the attempts at asynchronous reading that os.Root makes and that
+// regular files refuse. Names have no separator (checkName), and a link is not followed.
+func (d *osDir) openAt(name string, flag int, perm os.FileMode) (*os.File, error) {
+	for {
+		fd, err := syscall.Openat(int(d.self.Fd()), name, flag|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, uint32(perm))
+		runtime.KeepAlive(d)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: name, Err: err}
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	}
+}
+
+// unchanged is Verify for when all is well, which is asked several times a mail.
+func (d *osDir) unchanged() bool {
+	was, ok := d.info.Sys().(*syscall.Stat_t)
+	var st syscall.Stat_t
+	return ok && syscall.Lstat(d.path, &st) == nil && st.Dev == was.Dev && st.Ino == was.Ino && st.Uid == was.Uid && st.Mode == was.Mode
+}
+
+func fileRange(f *os.File, flags int) error {
+	return onFile(f, "sync_file_range", func(fd int) error { return syscall.SyncFileRange(fd, 0, 0, flags) })
+}
+
+// startSync begins writing the file's bytes to the disk.
+func (f *osFile) startSync() error { return fileRange(f.File, 2) } // SYNC_FILE_RANGE_WRITE
+
+// awaitSync waits for what startSync began and tells what became of it. The bytes may still be in the disk's own memory.
+func (f *osFile) awaitSync() error { return fileRange(f.File, 4) } // SYNC_FILE_RANGE_WAIT_AFTER

@@ -1,0 +1,7 @@
+package spool
+
+// What package syscall does not name.
+const (
+	sysSyncfs    = 306
+	sysRenameat2 = 316
+)

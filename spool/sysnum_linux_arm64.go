@@ -1,0 +1,8 @@
+package spool
+
+import "syscall"
+
+const (
+	sysSyncfs    = syscall.SYS_SYNCFS
+	sysRenameat2 = syscall.SYS_RENAMEAT2
+)
