@@ -10,36 +10,36 @@ import (
 // newFiles makes the files of an event in the incoming directory, as part of
 // the group.
 type newFiles struct {
-	f     *feeder
-	p     *prepared
+	p     *preparer
+	m     *prepared
 	msgNo uint64
 	n     uint64
 }
 
 func (n *newFiles) attachment() (outFile, error) {
 	n.n++
-	return n.file(n.f.common.Spool.CreateAttachment(n.f.svc, n.msgNo, n.n))
+	return n.file(n.p.common.Spool.CreateAttachment(n.p.svc, n.msgNo, n.n))
 }
 
 func (n *newFiles) originalText() (outFile, error) {
-	return n.file(n.f.common.Spool.CreateOriginalText(n.f.svc, n.msgNo, n.n))
+	return n.file(n.p.common.Spool.CreateOriginalText(n.p.svc, n.msgNo, n.n))
 }
 
 func (n *newFiles) file(out *spool.Out, err error) (outFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.p.outs = append(n.p.outs, out)
-	return groupFile{out, n.f}, nil
+	n.m.outs = append(n.m.outs, out)
+	return groupFile{out, n.p}, nil
 }
 
-func (n *newFiles) path(name string) string { return n.f.common.Spool.Path(spool.Incoming, name) }
-func (n *newFiles) remove(name string)      { _ = n.f.common.Spool.RemoveFile(spool.Incoming, name) }
+func (n *newFiles) path(name string) string { return n.p.common.Spool.Path(spool.Incoming, name) }
+func (n *newFiles) remove(name string)      { _ = n.p.common.Spool.RemoveFile(spool.Incoming, name) }
 
 // A groupFile becomes durable with its group, not by itself.
 type groupFile struct {
 	*spool.Out
-	f *feeder
+	p *preparer
 }
 
 // Commit begins to make the file durable.
@@ -47,7 +47,7 @@ func (g groupFile) Commit() error {
 	if err := g.Flush(); err != nil {
 		return err
 	}
-	g.f.files.Commit(g.Out)
+	g.p.files.Commit(g.Out)
 	return nil
 }
 

@@ -10,41 +10,9 @@ import (
 	"github.com/maildriver/maildriver/spool"
 )
 
-// A group of mails is made durable together and handed to the worker as one.
-// Four can be in memory: one that the worker has, one waiting, one on its way to
-// the disk, one being made.
-const (
-	groupMails = 32
-	groupFiles = 56      // with those of one more mail below spool.MaxGroupFiles, as a rule
-	groupBytes = 4 << 20 // of body text
-)
-
-// verdict says what the worker has to do with a prepared mail.
-type verdict uint8
-
-const (
-	deliver verdict = iota // call the handler
-	fail                   // to the failed directory
-	crash                  // the parser panicked
-	tooBig                 // refuse for now, as one that cannot be read
-	gone                   // forget the record
-)
-
-// A prepared mail is durable in the incoming directory and ready to be handed
-// over; or it has a verdict against it.
-type prepared struct {
-	*item
-	verdict verdict
-	err     error
-	reason  string // long form for the reason file
-	rec     spool.Record
-	ev      *Event
-	fresh   bool // its files are in no record yet
-	outs    []*spool.Out
-}
-
-// work hands the batch over. The session's goroutine fetches and parses ahead,
-// the worker's calls the handler and writes the records.
+// work hands the batch over in three stages, each on its own goroutine: the
+// session's fetches, the preparer's takes apart and makes durable, the worker's
+// calls the handler and writes the records.
 func (s *session) work(ctx context.Context, batch []*item) error {
 	if len(batch) == 0 {
 		return nil
@@ -54,34 +22,32 @@ func (s *session) work(ctx context.Context, batch []*item) error {
 	}
 	w := &worker{session: s, queue: make(chan []*prepared, 1), done: make(chan struct{})}
 	go w.run(ctx)
+	p := newPreparer(s, w)
+	go p.run(ctx)
 	keep := time.NewTicker(keepAliveEvery)
 	defer keep.Stop()
-	f := &feeder{session: s, w: w, keep: keep, files: new(spool.Group)}
-	feedErr := f.feed(ctx, batch)
-	if errors.Is(feedErr, errWorkerEnded) {
-		feedErr = nil
-	}
+	f := &fetcher{session: s, prep: p, keep: keep}
+	err := f.run(ctx, batch)
+	close(p.jobs)
+	f.await(ctx, p.done)
 	close(w.queue)
-	for waiting := true; waiting; {
-		select {
-		case <-w.done:
-			waiting = false
-		case <-keep.C:
-			f.keepAlive(ctx)
-		}
-	}
+	f.await(ctx, w.done)
+	p.leave()
 	w.leave()
 	s.res.Gone += f.gone
-	s.res.More = s.res.More || f.more
-	if feedErr == nil && f.dead != nil {
-		feedErr = &noCommitError{f.dead}
+	s.res.More = s.res.More || p.more
+	if err == nil && !errors.Is(p.err, errWorkerEnded) {
+		err = p.err
 	}
-	return s.sumUp(feedErr, w.err)
+	if err == nil && f.dead != nil {
+		err = &noCommitError{f.dead}
+	}
+	return s.sumUp(err, w.err)
 }
 
-// sumUp makes one error of what the two halves ran into. What stopped the
-// worker says more than what stopped the feeder, but a connection that is out
-// of step must not be committed in any case.
+// sumUp makes one error of what the stages ran into. What stopped the worker
+// says more than what stopped those before it, but a connection that is out of
+// step must not be committed in any case.
 func (s *session) sumUp(feedErr, workErr error) error {
 	broken := errors.As(feedErr, new(*noCommitError))
 	if errors.Is(feedErr, errDropped) {
@@ -105,38 +71,32 @@ func (s *session) sumUp(feedErr, workErr error) error {
 // too big; what follows it comes with the next session.
 var errDropped = errors.New("connection dropped")
 
-// discard removes the files of a mail that was not handed over.
-func (s *session) discard(p *prepared) {
-	if !p.fresh {
-		return
-	}
-	for _, out := range p.outs {
-		_ = out.Abort()
-	}
-	for _, name := range append(p.rec.Files, p.rec.Raw) {
-		if name != "" {
-			_ = s.common.Spool.RemoveFile(spool.Incoming, name)
+// A fetcher runs on the session's goroutine: it owns the Mailbox. In the middle
+// of a Fetch it never waits for the other stages: a handler may take longer than
+// the server would wait.
+type fetcher struct {
+	*session
+	prep    *preparer
+	keep    *time.Ticker
+	last    int   // jobs of the window before
+	dead    error // keep-alive failed
+	gone    int
+	copyBuf []byte
+}
+
+// await waits for ch and keeps the connection alive meanwhile.
+func (f *fetcher) await(ctx context.Context, ch <-chan struct{}) {
+	for {
+		select {
+		case <-ch:
+			return
+		case <-f.keep.C:
+			f.keepAlive(ctx)
 		}
 	}
 }
 
-// A feeder runs on the session's goroutine: it owns the Mailbox.
-type feeder struct {
-	*session
-	w     *worker
-	keep  *time.Ticker
-	dead  error // keep-alive failed
-	gone  int
-	more  bool
-	group []*prepared
-	bytes int
-	files *spool.Group // those of the group
-	later *landing     // the group before, on its way to the disk; nil if none
-
-	copyBuf []byte
-}
-
-func (f *feeder) keepAlive(ctx context.Context) {
+func (f *fetcher) keepAlive(ctx context.Context) {
 	k, ok := f.mb.(KeepAliver)
 	if !ok || f.dead != nil || ctx.Err() != nil {
 		return
@@ -146,20 +106,37 @@ func (f *feeder) keepAlive(ctx context.Context) {
 	}
 }
 
-func (f *feeder) feed(ctx context.Context, batch []*item) error {
-	for len(batch) > 0 {
+// run fetches window by window: one while the one before it is prepared.
+func (f *fetcher) run(ctx context.Context, batch []*item) error {
+	for len(batch) > 0 && f.pace(ctx) {
 		n := window(batch)
-		err := f.chunk(ctx, batch[:n])
-		if ferr := f.flush(ctx); err == nil {
-			err = ferr
-		}
-		if err != nil {
-			_ = f.land(ctx) // what came before is good; its own failure shows again
+		if err := f.window(ctx, batch[:n]); err != nil {
 			return err
 		}
 		batch = batch[n:]
 	}
-	return f.land(ctx)
+	return nil
+}
+
+// pace waits until no more than the last window is yet to be prepared; false
+// when the preparer has ended, which then says why.
+func (f *fetcher) pace(ctx context.Context) bool {
+	for {
+		select {
+		case <-f.prep.done:
+			return false
+		default:
+		}
+		if len(f.prep.jobs) <= f.last {
+			return true
+		}
+		select {
+		case <-f.prep.took:
+		case <-f.prep.done:
+		case <-f.keep.C:
+			f.keepAlive(ctx)
+		}
+	}
 }
 
 // window counts the mails to fetch in one go.
@@ -184,7 +161,9 @@ type fetched struct {
 	lone bool  // the session goes on
 }
 
-func (f *feeder) chunk(ctx context.Context, items []*item) error {
+// window fetches what is not there yet and gives all to the preparer, each mail
+// as soon as those before it are there.
+func (f *fetcher) window(ctx context.Context, items []*item) error {
 	var ids []ID
 	need := make(map[ID]bool)
 	for _, it := range items {
@@ -197,79 +176,89 @@ func (f *feeder) chunk(ctx context.Context, items []*item) error {
 			need[it.id] = true
 		}
 	}
+	f.last = 0
+	came := make(chan struct{})
 	got := make(map[ID]fetched)
-	defer func() {
-		for _, x := range got { // what was not prepared
-			if x.raw != nil {
-				_ = x.raw.Abort()
-			}
-		}
-	}()
-	var fetchErr error
-	if len(ids) > 0 {
-		if f.dead != nil {
-			return &noCommitError{f.dead}
-		}
-		fetchErr = f.mb.Fetch(ctx, ids, func(id ID, r io.Reader) error {
-			x, err := f.save(r)
-			if err == nil || x.err != nil {
-				got[id] = x
-			}
-			return err
-		})
-		if fetchErr != nil {
-			fetchErr = &noCommitError{f.wrap("fetch", fetchErr)}
-		}
+	give := func(j job) {
+		j.came = came
+		f.prep.jobs <- j // has room for two windows
+		f.last++
 	}
-	for _, it := range items {
-		x, ok := got[it.id]
-		var p *prepared
-		switch {
-		case ok && x.err != nil:
-			p = &prepared{item: it, verdict: tooBig, err: x.err, rec: spool.Record{EventID: f.eventID(it, "")}}
-			if !x.lone {
-				fetchErr = &noCommitError{errDropped}
-			}
-		case ok:
-			delete(got, it.id)
-			p = f.prepareNew(it, x)
-		case need[it.id] && fetchErr != nil:
-			return fetchErr // this one and what follows was not fetched
-		case need[it.id], !it.onDisk:
-			if !it.known {
+	rest := items
+	ready := func() { // gives what is there, up to the first mail that is not
+		for ; len(rest) > 0; rest = rest[1:] {
+			it := rest[0]
+			x, ok := got[it.id]
+			switch {
+			case ok:
+				delete(got, it.id)
+				give(job{item: it, fetched: x})
+			case need[it.id]:
+				return
+			case it.onDisk:
+				give(job{item: it, again: true})
+			case it.known:
+				give(job{item: it, gone: true})
+			default:
 				f.gone++
-				continue
 			}
-			p = &prepared{item: it, verdict: gone}
-		default:
-			p = f.prepareAgain(it)
-		}
-		if p.err != nil && p.verdict == deliver {
-			f.discard(p)
-			return spoolError("parse", f.src.Protocol, p.err)
-		}
-		if err := f.add(ctx, p); err != nil {
-			if fetchErr != nil {
-				return fetchErr // the connection is out of step
-			}
-			return err
 		}
 	}
-	return fetchErr
+	ready()
+	var err error
+	if len(ids) > 0 {
+		err = f.fetch(ctx, ids, func(id ID, x fetched) {
+			got[id] = x
+			ready()
+		})
+	}
+	if err == nil {
+		need = nil // what did not come is gone
+		ready()
+	}
+	close(came)
+	for _, x := range got { // behind one that the fetch did not get to
+		if x.raw != nil {
+			_ = x.raw.Abort()
+		}
+	}
+	return err
 }
 
-// save streams one mail into the incoming directory. Its bytes are on their
-// way to the disk afterwards; flush waits for them.
+// fetch saves the mails. Its error says that the connection is out of step.
+func (f *fetcher) fetch(ctx context.Context, ids []ID, put func(ID, fetched)) error {
+	if f.dead != nil {
+		return &noCommitError{f.dead}
+	}
+	dropped := false
+	err := f.mb.Fetch(ctx, ids, func(id ID, r io.Reader) error {
+		x, err := f.save(r)
+		if err == nil || x.err != nil {
+			dropped = dropped || x.err != nil && !x.lone
+			put(id, x)
+		}
+		return err
+	})
+	switch {
+	case dropped:
+		return &noCommitError{errDropped}
+	case err != nil:
+		return &noCommitError{f.wrap("fetch", err)}
+	}
+	return nil
+}
+
+// save streams one mail into the incoming directory.
 //
 // A reader with a method Size() int64 knows the size beforehand, so that a mail
 // that is too big costs nothing.
-func (f *feeder) save(r io.Reader) (fetched, error) {
+func (f *fetcher) save(r io.Reader) (fetched, error) {
 	if sized, ok := r.(interface{ Size() int64 }); ok && sized.Size() > f.set.MaxMessageBytes {
 		err := f.tooBig()
 		return fetched{err: err}, err
 	}
-	f.msgNo++
-	raw, err := f.common.Spool.CreateIncoming(f.svc, f.src.Protocol, f.msgNo)
+	no := f.msgNo.Add(1)
+	raw, err := f.common.Spool.CreateIncoming(f.svc, f.src.Protocol, no)
 	if err != nil {
 		return fetched{}, spoolError("create", f.src.Protocol, err)
 	}
@@ -297,15 +286,15 @@ func (f *feeder) save(r io.Reader) (fetched, error) {
 		}
 		return fetched{}, err
 	}
-	return fetched{raw: raw, hash: h.sum(), size: n, no: f.msgNo}, nil
+	return fetched{raw: raw, hash: h.sum(), size: n, no: no}, nil
 }
 
-func (f *feeder) tooBig() error {
+func (f *fetcher) tooBig() error {
 	return &Error{Op: "fetch", Driver: f.src.Protocol, Kind: KindPermanent, Err: fmt.Errorf("%w: the mail is longer than %d bytes", ErrLimit, f.set.MaxMessageBytes)}
 }
 
 // wrapSave tells an error of the disk from one of the connection.
-func (f *feeder) wrapSave(err error) error {
+func (f *fetcher) wrapSave(err error) error {
 	if _, ok := errors.AsType[*spool.FileError](err); ok {
 		return spoolError("save", f.src.Protocol, err)
 	}

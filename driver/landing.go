@@ -7,6 +7,17 @@ import (
 	"github.com/maildriver/maildriver/spool"
 )
 
+// A group of mails is made durable together and handed to the worker as one.
+// Four can be in memory: one that the worker has, one waiting, one on its way to
+// the disk, one being made.
+const (
+	groupMails = 32
+	groupFiles = 64
+	groupBytes = 4 << 20 // of body text
+	earlyMails = 8
+	earlyBytes = 1 << 20 // of raw mail: so much is made durable while the fetch goes on
+)
+
 // A landing is a group whose files are being made durable while the next one is
 // fetched and parsed.
 type landing struct {
@@ -16,26 +27,60 @@ type landing struct {
 	taken bool  // by the worker
 }
 
-// add puts a mail into the group that is made durable together.
-func (f *feeder) add(ctx context.Context, p *prepared) error {
-	f.group = append(f.group, p)
-	if p.ev != nil {
-		f.bytes += len(p.ev.Text) + len(p.ev.HTML)
+// add puts a mail into the group that is made durable together. A full group
+// waits for the one before.
+func (p *preparer) add(ctx context.Context, m *prepared) error {
+	p.group = append(p.group, m)
+	p.size += m.rec.Size
+	if m.ev != nil {
+		p.bytes += len(m.ev.Text) + len(m.ev.HTML)
 	}
-	if len(f.group) >= groupMails || f.files.Len() >= groupFiles || f.bytes >= groupBytes {
-		return f.flush(ctx)
+	if len(p.group) >= groupMails || p.files.Len() >= groupFiles || p.bytes >= groupBytes {
+		return p.flush(ctx)
 	}
 	return nil
 }
 
+// early sends a group that is not full on its way when none is, unless more
+// mails are waiting to join it and it is small, or the worker has more to do
+// than it holds. So the first mails come soon, and the groups grow with what
+// the worker can take.
+func (p *preparer) early(ctx context.Context) error {
+	small := len(p.group) < earlyMails && p.size < earlyBytes
+	switch {
+	case p.later != nil, len(p.group) == 0:
+		return nil
+	case len(p.jobs) > 0 && (small || int(p.w.backlog.Load()) > len(p.group)):
+		return nil
+	case p.size < earlyBytes && p.arrives() != nil:
+		return nil // it could not be handed over yet
+	}
+	return p.flush(ctx)
+}
+
+// arrives is closed when the fetch of the last mail of the group has ended; nil
+// if it has, or if there is none.
+func (p *preparer) arrives() <-chan struct{} {
+	if len(p.group) == 0 {
+		return nil
+	}
+	came := p.group[len(p.group)-1].came
+	select {
+	case <-came:
+		return nil
+	default:
+		return came
+	}
+}
+
 // flush sends the group on its way to the disk, after the one before has arrived
 // there and was handed to the worker.
-func (f *feeder) flush(ctx context.Context) error {
-	group, files := f.group, f.files
-	f.group, f.bytes, f.files = nil, 0, new(spool.Group)
-	if err := f.land(ctx); err != nil {
+func (p *preparer) flush(ctx context.Context) error {
+	group, files := p.group, p.files
+	p.group, p.bytes, p.size, p.files = nil, 0, 0, new(spool.Group)
+	if err := p.land(ctx); err != nil {
 		_ = files.Wait()
-		f.discardAll(group)
+		p.discardAll(group)
 		return err
 	}
 	if len(group) == 0 {
@@ -43,79 +88,77 @@ func (f *feeder) flush(ctx context.Context) error {
 		return nil
 	}
 	l := &landing{group: group, done: make(chan struct{})}
-	f.later = l
+	p.later = l
 	go func() {
 		defer close(l.done)
 		// One sync of the directory makes all their names durable.
 		if l.err = files.Wait(); l.err == nil {
-			l.err = f.common.Spool.SyncDir(spool.Incoming)
+			l.err = p.common.Spool.SyncDir(spool.Incoming)
 		}
 		if l.err == nil {
-			l.taken = f.push(ctx, group)
+			l.taken = p.push(ctx, group)
 		}
 	}()
 	return nil
 }
 
-// land waits until the group on its way is durable and hands it to the worker.
-func (f *feeder) land(ctx context.Context) error {
-	l := f.later
+// landed is closed when the group on its way has arrived; nil if there is none.
+func (p *preparer) landed() <-chan struct{} {
+	if p.later == nil {
+		return nil
+	}
+	return p.later.done
+}
+
+// land waits until the group on its way is durable and in the worker's hands.
+func (p *preparer) land(ctx context.Context) error {
+	l := p.later
 	if l == nil {
 		return nil
 	}
-	f.later = nil
-	for waiting := true; waiting; {
-		select {
-		case <-l.done:
-			waiting = false
-		case <-f.keep.C:
-			f.keepAlive(ctx)
-		}
-	}
+	<-l.done
+	p.later = nil
 	if l.err != nil {
-		f.discardAll(l.group)
-		return spoolError("sync", f.src.Protocol, l.err)
+		p.discardAll(l.group)
+		return spoolError("sync", p.src.Protocol, l.err)
 	}
 	if !l.taken {
-		f.discardAll(l.group)
-		return f.ended(ctx)
+		p.discardAll(l.group)
+		return p.ended(ctx)
 	}
 	return nil
 }
 
-func (s *session) discardAll(group []*prepared) {
-	for _, p := range group {
-		s.discard(p)
-	}
-}
-
-// errWorkerEnded stops the feeder; the worker says why.
+// errWorkerEnded stops the preparer; the worker says why.
 var errWorkerEnded = errors.New("the worker has ended")
 
-func (f *feeder) ended(ctx context.Context) error {
-	f.more = true
+func (p *preparer) ended(ctx context.Context) error {
+	p.more = true
 	if err := ctx.Err(); err != nil {
-		return &Error{Op: "poll", Driver: f.src.Protocol, Kind: KindOf(context.Cause(ctx)), Err: context.Cause(ctx)}
+		return &Error{Op: "poll", Driver: p.src.Protocol, Kind: KindOf(context.Cause(ctx)), Err: context.Cause(ctx)}
 	}
 	return errWorkerEnded
 }
 
-func (f *feeder) push(ctx context.Context, group []*prepared) bool {
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-f.w.done:
-			return false
-		default:
-		}
-		select {
-		case f.w.queue <- group:
-			return true
-		case <-ctx.Done():
-			return false
-		case <-f.w.done:
-			return false
-		}
+func (p *preparer) push(ctx context.Context, group []*prepared) bool {
+	select {
+	case <-group[len(group)-1].came:
+	case <-p.w.done:
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-p.w.done:
+		return false
+	default:
+	}
+	p.w.backlog.Add(int64(len(group)))
+	select {
+	case p.w.queue <- group:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-p.w.done:
+		return false
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -117,6 +118,76 @@ func TestHandOverDoesNotWaitForTheNextFetch(t *testing.T) {
 	}))
 	require.ErrorContains(t, err, "the line went down")
 	assert.Equal(t, 1, res.Delivered)
+}
+
+// A handler that ends the session does not cut off the Fetch that its mail came with, for then nothing could be removed.
+func TestHandOverWaitsForItsOwnFetch(t *testing.T) {
+	b := newBench(t, mail("1", ""), mail("2", ""), mail("3", ""))
+	mb := &fetchBox{memBox: &memBox{s: b.srv}}
+	var ended atomic.Bool
+	mb.fetch = func(ctx context.Context, ids []driver.ID, put func(driver.ID, io.Reader) error) error {
+		defer ended.Store(true)
+		return mb.memBox.Fetch(ctx, ids, put)
+	}
+	src := b.source()
+	src.Open = mb.open
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	res, err := b.in.Poll(ctx, src, b.common, b.set, driver.HandlerFunc(func(context.Context, *driver.Event) error {
+		assert.True(t, ended.Load())
+		cancel()
+		return nil
+	}))
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 1, res.Removed)
+	assert.Equal(t, 1, mb.commits)
+}
+
+// A server does not wait in the middle of an answer for as long as a handler may take.
+func TestFetchDoesNotWaitForTheHandler(t *testing.T) {
+	const n = 64 // two windows
+	b := newBench(t, mailsWithAttachments(n)...)
+	b.apply(driver.WithBatchSize(n))
+	fetched := make(chan struct{}, 2)
+	mb := &fetchBox{memBox: &memBox{s: b.srv}}
+	mb.fetch = func(ctx context.Context, ids []driver.ID, put func(driver.ID, io.Reader) error) error {
+		defer func() { fetched <- struct{}{} }()
+		return mb.memBox.Fetch(ctx, ids, put)
+	}
+	src := b.source()
+	src.Open = mb.open
+	first := true
+	res, err := b.in.Poll(t.Context(), src, b.common, b.set, driver.HandlerFunc(func(context.Context, *driver.Event) error {
+		for i := 0; first && i < 2; i++ {
+			select {
+			case <-fetched:
+			case <-time.After(10 * time.Second):
+				return errors.New("the fetch waits")
+			}
+		}
+		first = false
+		return nil
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, n, res.Delivered)
+}
+
+// What was fetched ahead and not handed over leaves nothing behind and comes again as new.
+func TestStopLeavesNothingOfWhatWasFetchedAhead(t *testing.T) {
+	const n = 100
+	b := newBench(t, mailsWithAttachments(n)...)
+	b.apply(driver.WithBatchSize(n))
+	res, err := b.poll(func(context.Context, *driver.Event) error { return driver.Stop })
+	require.NoError(t, err)
+	assert.Equal(t, 1, res.Delivered)
+	assert.True(t, res.More)
+	left, err := filepath.Glob(filepath.Join(b.spool.Dir(spool.Incoming), "*"))
+	require.NoError(t, err)
+	assert.Len(t, left, 2, "the attachment and the text of the mail that was delivered: %v", left)
+	res, err = b.poll(nil)
+	require.NoError(t, err)
+	assert.Equal(t, n-1, res.Delivered)
+	assert.Zero(t, res.Redelivered)
 }
 
 // failMoves cannot move raw files to the processed directory.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/maildriver/maildriver/spool"
@@ -25,8 +26,8 @@ const commitGrace = 10 * time.Second
 // keepAliveEvery is how long a session may be silent while handlers run.
 const keepAliveEvery = 30 * time.Second
 
-// A session is one Poll. Its own goroutine owns the Mailbox and prepares
-// mails; a worker goroutine owns the records and calls the handler.
+// A session is one Poll. Its own goroutine owns the Mailbox, a preparer's takes
+// the mails apart, a worker's owns the records and calls the handler.
 type session struct {
 	src     Source
 	common  Common
@@ -38,7 +39,7 @@ type session struct {
 	log     *slog.Logger
 
 	mb    Mailbox
-	msgNo uint64
+	msgNo atomic.Uint64
 	begun bool
 
 	// plan

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/maildriver/maildriver/spool"
@@ -25,6 +26,7 @@ var ErrHandlerTimeout = errors.New("the handler's time limit is over")
 type worker struct {
 	*session
 	queue   chan []*prepared
+	backlog atomic.Int64  // mails on their way to it, waiting included
 	group   []*prepared   // the rest of the one in hand
 	done    chan struct{} // closed when the worker has ended
 	err     error         // why it ended early; valid once done is closed
@@ -84,6 +86,7 @@ func (w *worker) next(ctx context.Context) (*prepared, error) {
 	if len(w.group) == 0 {
 		return nil, nil
 	}
+	w.backlog.Add(-1)
 	p := w.group[0]
 	w.group = w.group[1:]
 	return p, nil

@@ -126,20 +126,11 @@ func (d *diskDir) Create(name string) (spool.File, error) {
 	return d.wrap(d.Dir.Create(name))
 }
 
-func (d *diskDir) Open(name string) (spool.File, error) {
-	f, err := d.Dir.Open(name)
-	if err == nil && d.d.poisons(f) {
-		return &poisonedFile{diskFile{f, d.d}}, nil
-	}
-	return d.wrap(f, err)
-}
+func (d *diskDir) Open(name string) (spool.File, error) { return d.wrap(d.Dir.Open(name)) }
 
 func (d *diskDir) OpenAppend(name string) (spool.File, error) { return d.wrap(d.Dir.OpenAppend(name)) }
 
 func (d *diskDir) Same(name string, f spool.File) (bool, error) {
-	if p, ok := f.(*poisonedFile); ok {
-		f = &p.diskFile
-	}
 	return d.Dir.Same(name, f.(*diskFile).File)
 }
 
@@ -169,15 +160,26 @@ func (d *disk) poisons(f spool.File) bool {
 	return bytes.Contains(head[:n], d.poison)
 }
 
-// A poisonedFile takes down who reads it, as a mail does that hits a bug of
-// the parser.
-type poisonedFile struct{ diskFile }
-
-func (f *poisonedFile) Read([]byte) (int, error) { panic("of the parser") }
-
 type diskFile struct {
 	spool.File
 	d *disk
+}
+
+// Read takes down who reads a poisoned file, as a mail does that hits a bug of
+// the parser.
+func (f *diskFile) Read(p []byte) (int, error) {
+	if f.d.poisons(f.File) {
+		panic("of the parser")
+	}
+	return f.File.Read(p)
+}
+
+// ReadAt panics like Read.
+func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.d.poisons(f.File) {
+		panic("of the parser")
+	}
+	return f.File.ReadAt(p, off)
 }
 
 // Write takes half of what it fails on, as a disk that becomes full does.
