@@ -11,7 +11,7 @@ import (
 
 func main() {
 	dir := flag.String("dir", "", "directory on the disk to measure; default the temporary directory")
-	n := flag.Int("mails", 256, "mails in each round")
+	n := flag.Int("mails", 1000, "mails in each round")
 	rounds := flag.Int("rounds", 7, "rounds of each")
 	keep := flag.Bool("keep", false, "leave the files: ext4 makes new ones slowly for some minutes after many were removed")
 	want := flag.Float64("want", 0, "exit 1 below this ratio")
@@ -51,6 +51,7 @@ func measure(dir string, n, rounds int, keep bool) (float64, error) {
 	}
 	for round := range rounds {
 		for i := range work {
+			calm()
 			start := time.Now()
 			if err := work[i].run(filepath.Join(top, fmt.Sprint(round, "-", i))); err != nil {
 				return 0, fmt.Errorf("%s: %w", work[i].name, err)

@@ -3,3 +3,5 @@
 package main
 
 func spread(string) {}
+
+func calm() {}
