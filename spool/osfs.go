@@ -268,7 +268,7 @@ func (d *osDir) same(name string, f *os.File) (bool, error) {
 }
 
 func (d *osDir) List() ([]fs.DirEntry, error) {
-	f, err := d.root.Open(".")
+	f, err := d.openSelf()
 	if err != nil {
 		return nil, err
 	}

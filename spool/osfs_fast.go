@@ -48,6 +48,15 @@ func renameat2(from int, name string, to int, toName string) error {
 // openAt opens by the handle of the directory, without the attempts at asynchronous reading that os.Root makes and that
 // regular files refuse. Names have no separator (checkName), and a link is not followed.
 func (d *osDir) openAt(name string, flag int, perm os.FileMode) (*os.File, error) {
+	return d.openAs(name, name, flag, perm)
+}
+
+// openSelf opens the directory once more, for a listing: one that os.Root opened looks at each entry by itself.
+func (d *osDir) openSelf() (*os.File, error) {
+	return d.openAs(".", d.path, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+}
+
+func (d *osDir) openAs(name, shown string, flag int, perm os.FileMode) (*os.File, error) {
 	for {
 		fd, err := syscall.Openat(int(d.self.Fd()), name, flag|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, uint32(perm))
 		runtime.KeepAlive(d)
@@ -55,9 +64,9 @@ func (d *osDir) openAt(name string, flag int, perm os.FileMode) (*os.File, error
 			continue
 		}
 		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: name, Err: err}
+			return nil, &os.PathError{Op: "open", Path: shown, Err: err}
 		}
-		return os.NewFile(uintptr(fd), name), nil
+		return os.NewFile(uintptr(fd), shown), nil
 	}
 }
 

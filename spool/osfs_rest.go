@@ -15,6 +15,8 @@ func (d *osDir) openAt(name string, flag int, perm os.FileMode) (*os.File, error
 	return d.root.OpenFile(name, flag, perm)
 }
 
+func (d *osDir) openSelf() (*os.File, error) { return d.root.Open(".") }
+
 func dirtyBytes() (int64, error) { return 0, errors.ErrUnsupported }
 
 func (d *osDir) unchanged() bool { return false }
