@@ -52,9 +52,16 @@ func (g *Group) sync() {
 		return
 	}
 	queue := make(chan *Out, len(todo))
+	var bad error
 	for _, o := range todo {
+		// What cannot be written at all, the kernel tells once: Sync would not tell it again, and perhaps not of other files.
 		if f, ok := o.file.(earlySyncer); ok && o.err == nil {
-			_ = f.startSync() // Sync tells
+			if err := f.startSync(); err != nil && !refused(err) {
+				bad = err
+			}
+		}
+		if o.err == nil && bad != nil {
+			_ = o.synced(bad)
 		}
 		queue <- o
 	}
@@ -76,10 +83,10 @@ func settleTogether(outs []*Out) bool {
 	if !ok || outs[0].s.syncEach {
 		return false
 	}
-	slices.SortFunc(outs, func(a, b *Out) int { return cmp.Compare(a.nth, b.nth) })
+	slices.SortFunc(outs, func(a, b *Out) int { return cmp.Compare(a.before, b.before) })
 	files := make([]File, len(outs))
 	for i, o := range outs {
-		if o.dir != outs[0].dir || o.err != nil {
+		if o.dir != outs[0].dir || o.err != nil || i > 0 && o.before < outs[0].after {
 			return false
 		}
 		files[i] = o.file

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // OS gives the real disk: each directory is an os.Root, so that no name can lead out of it.
@@ -56,7 +57,7 @@ func (osFS) OpenDir(path string) (Dir, error) {
 		_ = root.Close()
 		return nil, err
 	}
-	d := &osDir{path: path, root: root, self: self, dirty: dirtyBytes}
+	d := &osDir{path: path, root: root, self: self, dirty: dirtyBytes, syncfs: syncfs}
 	// The path may have been swapped for a link between the check and the opening.
 	if d.info, err = self.Stat(); err == nil && !os.SameFile(before, d.info) {
 		err = ErrReplaced
@@ -136,9 +137,11 @@ type osDir struct {
 	info  fs.FileInfo
 	kind  sync.Once
 	known bool // the file system is one for syncTogether
-	dirty func() (int64, error)
-	close sync.Once
-	err   error
+	// For syncTogether, and its tests:
+	dirty  func() (int64, error)
+	syncfs func(fd int) error
+	close  sync.Once
+	err    error
 }
 
 func (d *osDir) Path() string { return d.path }
@@ -198,8 +201,15 @@ func (d *osDir) openExisting(name string, flag int) (File, error) {
 		return nil, err
 	}
 	of, err := d.openAt(name, flag|openNonblock, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		err = fmt.Errorf("%s: %w", quoted(name), ErrSymlink)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if fi, err := of.Stat(); err != nil || !fi.Mode().IsRegular() { // put there since it was looked at
+		_ = of.Close()
+		return nil, fmt.Errorf("%s: %w", quoted(name), cmpErr(err, ErrNotRegular))
 	}
 	f := &osFile{File: of, name: name}
 	if same, err := d.Same(name, f); err != nil || !same {

@@ -4,6 +4,7 @@ package spool
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -18,12 +19,14 @@ func onFile(f *os.File, op string, call func(fd int) error) error {
 		return err
 	}
 	var cerr error
-	err = c.Control(func(fd uintptr) {
+	if c.Control(func(fd uintptr) {
 		for {
 			if cerr = call(int(fd)); !errors.Is(cerr, syscall.EINTR) {
 				return
 			}
 		}
-	})
-	return errors.Join(err, os.NewSyscallError(op, cerr))
+	}) != nil {
+		return fs.ErrClosed
+	}
+	return os.NewSyscallError(op, cerr)
 }

@@ -3,20 +3,23 @@
 package spool
 
 import (
-	"errors"
 	"os"
-	"runtime"
 	"syscall"
 	"unsafe"
 )
 
 // renameNoReplace moves a file in one step, by the handles of the directories, and never onto another.
 func renameNoReplace(from *osDir, name string, to *osDir, toName string) error {
-	err := renameat2(int(from.self.Fd()), name, int(to.self.Fd()), toName)
-	runtime.KeepAlive(from) // or a directory that was dropped meanwhile is closed
-	runtime.KeepAlive(to)
+	var moved error
+	err := onFile(from.self, "", func(fromFD int) error {
+		moved = onFile(to.self, "renameat2", func(toFD int) error { return renameat2(fromFD, name, toFD, toName) })
+		return nil
+	})
+	if err == nil {
+		err = moved
+	}
 	switch {
-	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EPERM):
+	case refused(err):
 		return renameInSteps(from, name, to, toName) // a file system, a kernel or a sandbox without the call
 	case err != nil:
 		return &os.LinkError{Op: "rename", Old: name, New: toName, Err: err}
@@ -34,19 +37,15 @@ func renameat2(from int, name string, to int, toName string) error {
 	if err != nil {
 		return err
 	}
-	for {
-		_, _, errno := syscall.Syscall6(sysRenameat2, uintptr(from), uintptr(unsafe.Pointer(p)), uintptr(to), uintptr(unsafe.Pointer(q)), noReplace, 0)
-		if errno == 0 {
-			return nil
-		}
-		if errno != syscall.EINTR {
-			return errno
-		}
+	_, _, errno := syscall.Syscall6(sysRenameat2, uintptr(from), uintptr(unsafe.Pointer(p)), uintptr(to), uintptr(unsafe.Pointer(q)), noReplace, 0)
+	if errno != 0 {
+		return errno
 	}
+	return nil
 }
 
-// openAt opens by the handle of the directory, without the attempts at asynchronous reading that os.Root makes and that
-// regular files refuse. Names have no separator (checkName), and a link is not followed.
+// openAt opens by the handle of the directory, which costs a new file less than os.Root's way. Names have no separator
+// (checkName), and a link is not followed.
 func (d *osDir) openAt(name string, flag int, perm os.FileMode) (*os.File, error) {
 	return d.openAs(name, name, flag, perm)
 }
@@ -57,17 +56,15 @@ func (d *osDir) openSelf() (*os.File, error) {
 }
 
 func (d *osDir) openAs(name, shown string, flag int, perm os.FileMode) (*os.File, error) {
-	for {
-		fd, err := syscall.Openat(int(d.self.Fd()), name, flag|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, uint32(perm))
-		runtime.KeepAlive(d)
-		if errors.Is(err, syscall.EINTR) {
-			continue
-		}
-		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: shown, Err: err}
-		}
-		return os.NewFile(uintptr(fd), shown), nil
+	var fd int
+	err := onFile(d.self, "openat", func(dir int) (err error) { // in it no Close gives the number to another directory
+		fd, err = syscall.Openat(dir, name, flag|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, uint32(perm))
+		return err
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: shown, Err: err}
 	}
+	return os.NewFile(uintptr(fd), shown), nil
 }
 
 // unchanged is Verify for when all is well, which is asked several times a mail.

@@ -17,6 +17,8 @@ func (d *osDir) openAt(name string, flag int, perm os.FileMode) (*os.File, error
 
 func (d *osDir) openSelf() (*os.File, error) { return d.root.Open(".") }
 
+func syncfs(int) error { return errors.ErrUnsupported }
+
 func dirtyBytes() (int64, error) { return 0, errors.ErrUnsupported }
 
 func (d *osDir) unchanged() bool { return false }

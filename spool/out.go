@@ -26,7 +26,8 @@ type Out struct {
 	svc  *Service // whose session the file belongs to, nil for sent
 	err  error    // the first failure; final
 	done bool
-	nth  uint64 // of all that were made
+
+	before, after uint64 // the numbers of its opening, see made
 
 	settled bool // synced, or failed at that, and closed
 }
@@ -34,7 +35,7 @@ type Out struct {
 // Raw is the raw file of an inbound mail.
 type Raw = Out
 
-// made counts the files, so that they can be put in the order of their opening.
+// made counts the beginnings and the ends of openings, so that it can be told which file was opened before all others.
 var made atomic.Uint64
 
 const outBuffer = 64 << 10 // bytes
@@ -82,7 +83,7 @@ func (s *Spool) create(kind Kind, svc *Service, at func(ms uint64) Name) (*Out, 
 		svc.mu.Lock()
 		name := at(first + i).String()
 		svc.mu.Unlock()
-		nth := made.Add(1)
+		before := made.Add(1)
 		f, err := s.createFree(d, kind, svc, name)
 		if errors.Is(err, fs.ErrExist) {
 			continue // the next millisecond
@@ -90,7 +91,7 @@ func (s *Spool) create(kind Kind, svc *Service, at func(ms uint64) Name) (*Out, 
 		if err != nil {
 			return nil, err
 		}
-		o := &Out{s: s, kind: kind, dir: d, file: f, name: name, nth: nth}
+		o := &Out{s: s, kind: kind, dir: d, file: f, name: name, before: before, after: made.Add(1)}
 		if kind == Incoming {
 			o.svc = svc
 		}
@@ -187,8 +188,8 @@ func (o *Out) Open() (File, error) {
 	return f, nil
 }
 
-// Reader reads what was flushed, from its beginning, through the handle that the file was made with: it is good until
-// Commit, Abort or the end of a [Group]'s Wait. Closing it does nothing.
+// Reader reads what was flushed, from its beginning, through the handle that the file was made with: it is good until the
+// file is given to Commit, Abort or [Group].Commit. Closing it does nothing.
 func (o *Out) Reader() (io.ReadCloser, error) {
 	if o.settled || o.done {
 		return nil, o.fail("read", fs.ErrClosed)

@@ -33,10 +33,12 @@ func (d *osDir) syncTogether(files []File) ([]error, bool) {
 			return nil, false
 		}
 	}
+	sound := true
 	for i, f := range files {
-		if err := f.(*osFile).awaitSync(); errs[i] == nil {
+		if err := f.(*osFile).awaitSync(); errs[i] == nil && !refused(err) {
 			errs[i] = err // told once: Sync might not tell it again
 		}
+		sound = sound && errs[i] == nil
 	}
 	each := func(sync func(*osFile) error) {
 		for i, f := range files {
@@ -45,13 +47,15 @@ func (d *osDir) syncTogether(files []File) ([]error, bool) {
 			}
 		}
 	}
-	if n, err := d.dirty(); err != nil || n > othersDirty {
+	// A file that failed would fail all: the file system knows of it, too.
+	if n, err := d.dirty(); !sound || err != nil || n > othersDirty {
 		each((*osFile).Sync)
 		return errs, true
 	}
-	// The kernel tells a descriptor of all write errors on the file system since it was opened: so it must be the oldest.
+	// The kernel tells a descriptor of all write errors on the file system since it was opened, and of one before that nobody
+	// was told of: so it must be the oldest. That an error of another program's file fails the group is the price.
 	first := files[0].(*osFile)
-	err := onFile(first.File, "syncfs", syncfs)
+	err := onFile(first.File, "syncfs", d.syncfs)
 	if refused(err) {
 		each((*osFile).Sync)
 		return errs, true
@@ -62,12 +66,6 @@ func (d *osDir) syncTogether(files []File) ([]error, bool) {
 	}
 	each(func(*osFile) error { return err })
 	return errs, true
-}
-
-// refused reports whether it was the call and not the disk that failed: a kernel or a sandbox without it.
-func refused(err error) bool {
-	return errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) ||
-		errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EOPNOTSUPP)
 }
 
 func syncfs(fd int) error {
@@ -93,13 +91,14 @@ var syncfsTells = sync.OnceValue(func() bool {
 	return tellsSince(string(release))
 })
 
-// tellsSince reports whether the syncfs of a Linux release returns write errors: from 5.8 on.
+// tellsSince reports whether the syncfs of a Linux release returns all errors: of the files from 5.8 on, of the file system
+// itself from 5.17 on.
 func tellsSince(release string) bool {
 	var major, minor int
 	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n < 2 {
 		return false
 	}
-	return major > 5 || major == 5 && minor >= 8
+	return major > 5 || major == 5 && minor >= 17
 }
 
 // local reports whether the directory is on a file system that syncTogether knows.
