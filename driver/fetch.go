@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,11 +37,18 @@ func (s *session) work(ctx context.Context, batch []*item) error {
 	w.leave()
 	s.res.Gone += f.gone
 	s.res.More = s.res.More || p.more
-	if err == nil && !errors.Is(p.err, errWorkerEnded) {
+	switch {
+	case p.err == nil, errors.Is(p.err, errWorkerEnded):
+	case err == nil:
 		err = p.err
+	case errors.Is(err, errDropped): // which is told as a mail's failure
+		s.res.More = true
+		err = &noCommitError{p.err}
+	default:
+		s.log.Error("mails fetched before were not prepared", "error", p.err)
 	}
-	if err == nil && f.dead != nil {
-		err = &noCommitError{f.dead}
+	if f.dead != nil && !errors.As(err, new(*noCommitError)) {
+		err = &noCommitError{cmp.Or(err, f.dead)}
 	}
 	return s.sumUp(err, w.err)
 }
@@ -79,7 +87,7 @@ type fetcher struct {
 	prep    *preparer
 	keep    *time.Ticker
 	last    int   // jobs of the window before
-	dead    error // keep-alive failed
+	dead    error // the connection is out of step
 	gone    int
 	copyBuf []byte
 }
@@ -119,11 +127,18 @@ func (f *fetcher) run(ctx context.Context, batch []*item) error {
 }
 
 // pace waits until no more than the last window is yet to be prepared; false
-// when the preparer has ended, which then says why.
+// once the session is to end, for which the preparer or the worker has a
+// reason: a Fetch begun then would only break the connection.
 func (f *fetcher) pace(ctx context.Context) bool {
 	for {
 		select {
 		case <-f.prep.done:
+			return false
+		case <-f.prep.w.done:
+			f.await(ctx, f.prep.done)
+			return false
+		case <-ctx.Done():
+			f.await(ctx, f.prep.done)
 			return false
 		default:
 		}
@@ -133,6 +148,7 @@ func (f *fetcher) pace(ctx context.Context) bool {
 		select {
 		case <-f.prep.took:
 		case <-f.prep.done:
+		case <-ctx.Done():
 		case <-f.keep.C:
 			f.keepAlive(ctx)
 		}
@@ -241,11 +257,13 @@ func (f *fetcher) fetch(ctx context.Context, ids []ID, put func(ID, fetched)) er
 	})
 	switch {
 	case dropped:
-		return &noCommitError{errDropped}
+		f.dead = errDropped
 	case err != nil:
-		return &noCommitError{f.wrap("fetch", err)}
+		f.dead = f.wrap("fetch", err)
+	default:
+		return nil
 	}
-	return nil
+	return &noCommitError{f.dead}
 }
 
 // save streams one mail into the incoming directory.

@@ -12,7 +12,7 @@ import (
 // the disk, one being made.
 const (
 	groupMails = 32
-	groupFiles = 64
+	groupFiles = 64      // with those of one more mail below spool.MaxGroupFiles, as a rule
 	groupBytes = 4 << 20 // of body text
 	earlyMails = 8
 	earlyBytes = 1 << 20 // of raw mail: so much is made durable while the fetch goes on
@@ -31,11 +31,13 @@ type landing struct {
 // waits for the one before.
 func (p *preparer) add(ctx context.Context, m *prepared) error {
 	p.group = append(p.group, m)
-	p.size += m.rec.Size
+	if len(m.outs) > 0 {
+		p.size += max(m.rec.Size, m.outs[0].Size())
+	}
 	if m.ev != nil {
 		p.bytes += len(m.ev.Text) + len(m.ev.HTML)
 	}
-	if len(p.group) >= groupMails || p.files.Len() >= groupFiles || p.bytes >= groupBytes {
+	if len(p.group) >= groupMails || p.files.Len() >= groupFiles || p.bytes >= groupBytes || p.size >= windowBytes {
 		return p.flush(ctx)
 	}
 	return nil
@@ -64,13 +66,10 @@ func (p *preparer) arrives() <-chan struct{} {
 	if len(p.group) == 0 {
 		return nil
 	}
-	came := p.group[len(p.group)-1].came
-	select {
-	case <-came:
-		return nil
-	default:
+	if came := p.group[len(p.group)-1].came; !isOver(came) {
 		return came
 	}
+	return nil
 }
 
 // flush sends the group on its way to the disk, after the one before has arrived
@@ -96,10 +95,18 @@ func (p *preparer) flush(ctx context.Context) error {
 			l.err = p.common.Spool.SyncDir(spool.Incoming)
 		}
 		if l.err == nil {
-			l.taken = p.push(ctx, group)
+			l.taken = p.push(ctx, l)
 		}
 	}()
 	return nil
+}
+
+// giveUp removes what was to be the next group.
+func (p *preparer) giveUp() {
+	group, files := p.group, p.files
+	p.group, p.bytes, p.size, p.files = nil, 0, 0, new(spool.Group)
+	p.discardAll(group)
+	_ = files.Wait()
 }
 
 // landed is closed when the group on its way has arrived; nil if there is none.
@@ -140,25 +147,43 @@ func (p *preparer) ended(ctx context.Context) error {
 	return errWorkerEnded
 }
 
-func (p *preparer) push(ctx context.Context, group []*prepared) bool {
-	select {
-	case <-group[len(group)-1].came:
-	case <-p.w.done:
+// push hands the group to the worker; at the border of two fetches in parts, so
+// that what one fetch brought does not wait for the next.
+func (p *preparer) push(ctx context.Context, l *landing) bool {
+	for len(l.group) > 0 {
+		select {
+		case <-l.group[0].came:
+		case <-p.w.done:
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-p.w.done:
+			return false
+		default:
+		}
+		n := 1
+		for n < len(l.group) && isOver(l.group[n].came) {
+			n++
+		}
+		p.w.backlog.Add(int64(n))
+		select {
+		case p.w.queue <- l.group[:n]:
+			l.group = l.group[n:]
+		case <-ctx.Done():
+			return false
+		case <-p.w.done:
+			return false
+		}
 	}
+	return true
+}
+
+func isOver(c <-chan struct{}) bool {
 	select {
-	case <-ctx.Done():
-		return false
-	case <-p.w.done:
-		return false
-	default:
-	}
-	p.w.backlog.Add(int64(len(group)))
-	select {
-	case p.w.queue <- group:
+	case <-c:
 		return true
-	case <-ctx.Done():
-		return false
-	case <-p.w.done:
+	default:
 		return false
 	}
 }

@@ -115,10 +115,12 @@ func (p *preparer) loop(ctx context.Context) error {
 		select {
 		case <-p.landed():
 			if err := p.land(ctx); err != nil {
+				p.giveUp() // they come after those that failed
 				return err
 			}
 		case <-p.arrives():
 		case <-p.w.done:
+			p.giveUp()
 			return p.ended(ctx)
 		case j, ok := <-p.jobs:
 			if !ok {

@@ -9,7 +9,7 @@ import (
 
 const (
 	// MaxGroupFiles is how many files a Group holds open at most before it makes them durable.
-	MaxGroupFiles = 64
+	MaxGroupFiles = 96
 	// groupWidth is how many are synced at the same time.
 	groupWidth = 16
 )
