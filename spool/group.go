@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -51,7 +52,6 @@ func (g *Group) sync() {
 	if len(todo) == 0 || settleTogether(todo) {
 		return
 	}
-	queue := make(chan *Out, len(todo))
 	var bad error
 	for _, o := range todo {
 		// What cannot be written at all, the kernel tells once: Sync would not tell it again, and perhaps not of other files.
@@ -63,14 +63,18 @@ func (g *Group) sync() {
 		if o.err == nil && bad != nil {
 			_ = o.synced(bad)
 		}
-		queue <- o
 	}
-	close(queue)
+	sideBySide(len(todo), func(i int) { todo[i].settle() })
+}
+
+// sideBySide calls do for 0 to n-1, groupWidth at a time: syncs that run together share the disk's work.
+func sideBySide(n int, do func(i int)) {
+	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range min(groupWidth, len(todo)) {
+	for range min(groupWidth, n) {
 		wg.Go(func() {
-			for o := range queue {
-				o.settle()
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				do(int(i))
 			}
 		})
 	}

@@ -40,31 +40,32 @@ func (d *osDir) syncTogether(files []File) ([]error, bool) {
 		}
 		sound = sound && errs[i] == nil
 	}
-	each := func(sync func(*osFile) error) {
-		for i, f := range files {
+	each := func() ([]error, bool) {
+		sideBySide(len(files), func(i int) {
 			if errs[i] == nil {
-				errs[i] = sync(f.(*osFile))
+				errs[i] = files[i].Sync()
 			}
-		}
+		})
+		return errs, true
 	}
 	// A file that failed would fail all: the file system knows of it, too.
 	if n, err := d.dirty(); !sound || err != nil || n > othersDirty {
-		each((*osFile).Sync)
-		return errs, true
+		return each()
 	}
 	// The kernel tells a descriptor of all write errors on the file system since it was opened, and of one before that nobody
 	// was told of: so it must be the oldest. That an error of another program's file fails the group is the price.
 	first := files[0].(*osFile)
 	err := onFile(first.File, "syncfs", d.syncfs)
 	if refused(err) {
-		each((*osFile).Sync)
-		return errs, true
+		return each()
 	}
 	if err == nil {
 		// Without a journal, ext4 writes its inodes last and leaves them in the disk's own memory; any fdatasync empties that.
 		err = first.Sync()
 	}
-	each(func(*osFile) error { return err })
+	for i := range errs {
+		errs[i] = err
+	}
 	return errs, true
 }
 
