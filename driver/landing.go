@@ -60,16 +60,13 @@ func (p *preparer) early(ctx context.Context) error {
 	return p.flush(ctx)
 }
 
-// arrives is closed when the fetch of the last mail of the group has ended; nil
+// arrives is closed when the fetch of the first mail of the group has ended; nil
 // if it has, or if there is none.
 func (p *preparer) arrives() <-chan struct{} {
-	if len(p.group) == 0 {
+	if len(p.group) == 0 || isOver(p.group[0].came) {
 		return nil
 	}
-	if came := p.group[len(p.group)-1].came; !isOver(came) {
-		return came
-	}
-	return nil
+	return p.group[0].came
 }
 
 // flush sends the group on its way to the disk, after the one before has arrived

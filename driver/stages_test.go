@@ -228,10 +228,20 @@ func TestConnectionThatDiedMeanwhileIsNotCommitted(t *testing.T) {
 
 // A group may hold mails of two windows. Those of the first do not wait for the fetch of the second.
 func TestTailOfAWindowDoesNotWaitForTheNextFetch(t *testing.T) {
+	for name, sizes := range map[string][]int64{ // windows of two
+		"large": {2 << 20, 2 << 20, 30 << 20, 1 << 20},
+		"small": {32<<20 - 10, 10, 10, 32<<20 - 10},
+	} {
+		t.Run(name, func(t *testing.T) { tailOfAWindow(t, sizes) })
+	}
+}
+
+func tailOfAWindow(t *testing.T, sizes []int64) {
+	t.Helper()
 	h := &hookFS{}
 	b := hookedBench(t, h, mail("1", ""), mail("2", ""), mail("3", ""), mail("4", ""))
 	for i, id := range b.srv.ids {
-		b.srv.sizes[id] = []int64{2 << 20, 2 << 20, 30 << 20, 1 << 20}[i] // windows of two
+		b.srv.sizes[id] = sizes[i]
 	}
 	synctest.Test(t, func(t *testing.T) {
 		slow, handed := make(chan struct{}), make(chan struct{})
