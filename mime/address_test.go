@@ -27,6 +27,7 @@ var addressCases = []struct {
 	{"route", "<@r.org,@s.org:a@x.org>", []Address{{Addr: "a@x.org"}}, false},
 	{"obsolete blanks", "a . b @ x . org", []Address{{Addr: "a.b@x.org"}}, false},
 	{"literal", "a@[192.0.2.1]", []Address{{Addr: "a@[192.0.2.1]"}}, false},
+	{"literal of nothing but a quote", "a@[\"]", []Address{{Addr: "a@"}}, false},
 	{"ipv6 literal", "Bee <a@[IPv6:2001:db8::1]>", []Address{{Name: "Bee", Addr: "a@[IPv6:2001:db8::1]"}}, false},
 	{"bare ipv6 literal", "a@[IPv6:2001:db8::1]", []Address{{Addr: "a@[IPv6:2001:db8::1]"}}, false},
 	{"semicolons", "a@x.org; b@x.org;", []Address{{Addr: "a@x.org"}, {Addr: "b@x.org"}}, true},

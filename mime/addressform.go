@@ -42,12 +42,16 @@ func (p *addressParser) normalSpec(s string) string {
 	if n := len(domain); n > 2 && domain[0] == '[' && strings.IndexAny(domain[1:], "[]") == n-2 {
 		drop = "<>(),;\"" // an address literal (RFC 5322 3.4.1)
 	}
-	return local + "@" + strings.Map(func(r rune) rune {
+	domain = strings.Map(func(r rune) rune {
 		if strings.ContainsRune(drop, r) {
 			return -1
 		}
 		return r
 	}, domain)
+	if domain == "[]" { // nothing was left in it
+		domain = ""
+	}
+	return local + "@" + domain
 }
 
 // simpleSpec reports whether s is "local@domain" of plain characters, which has
