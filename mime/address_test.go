@@ -25,6 +25,8 @@ var addressCases = []struct {
 	{"quoted local", `"a b"@x.org`, []Address{{Addr: `"a b"@x.org`}}, false},
 	{"needless quotes", `"ab"@x.org`, []Address{{Addr: "ab@x.org"}}, false},
 	{"route", "<@r.org,@s.org:a@x.org>", []Address{{Addr: "a@x.org"}}, false},
+	{"route over literals", "<@[IPv6:2001:db8::1],@s.org:a@x.org>", []Address{{Addr: "a@x.org"}}, false},
+	{"no route", "Bee <@[IPv6:2001:db8::1]>", []Address{{Name: "Bee", Addr: "@[IPv6:2001:db8::1]"}}, false},
 	{"obsolete blanks", "a . b @ x . org", []Address{{Addr: "a.b@x.org"}}, false},
 	{"literal", "a@[192.0.2.1]", []Address{{Addr: "a@[192.0.2.1]"}}, false},
 	{"literal of nothing but a quote", "a@[\"]", []Address{{Addr: "a@"}}, false},

@@ -141,16 +141,33 @@ func (p *addressParser) angle() {
 	} else {
 		p.fail("angle bracket without end")
 	}
-	if strings.HasPrefix(spec, "@") {
-		if k := strings.IndexByte(spec, ':'); k >= 0 {
-			spec = spec[k+1:]
-		}
-	}
+	spec = withoutRoute(spec)
 	if p.hasSpec { // two in a row: a comma was left out
 		p.fail("two addresses without a comma")
 		p.finish()
 	}
 	p.spec, p.hasSpec = p.normalSpec(spec), true
+}
+
+// withoutRoute leaves out "@one,@two:" before an address. The domains may be literals, with colons of their own.
+func withoutRoute(spec string) string {
+	if !strings.HasPrefix(spec, "@") {
+		return spec
+	}
+	for i := 0; i < len(spec); i++ {
+		switch spec[i] {
+		case '[':
+			if k := strings.IndexAny(spec[i+1:], "[]"); k >= 0 && spec[i+1+k] == ']' {
+				i += 1 + k
+			}
+		case ':':
+			if strings.IndexByte(spec[i:], '@') < 0 {
+				return spec
+			}
+			return spec[i+1:]
+		}
+	}
+	return spec
 }
 
 // angleEnd finds where "<..." ends: at ">", or before what can't be inside.
