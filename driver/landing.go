@@ -8,12 +8,13 @@ import (
 )
 
 // A group of mails is made durable together and handed to the worker as one.
-// Four can be in memory: one that the worker has, one waiting, one on its way to
-// the disk, one being made.
+// Four can be ahead of the handler: one that the worker has, one waiting, one on
+// its way to the disk, one being made.
 const (
 	groupMails = 32
 	groupFiles = 64      // with those of one more mail below spool.MaxGroupFiles, as a rule
 	groupBytes = 4 << 20 // of body text
+	// A group that is smaller takes in what waits, rather than to leave early.
 	earlyMails = 8
 	earlyBytes = 1 << 20 // of raw mail: so much is made durable while the fetch goes on
 )

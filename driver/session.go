@@ -13,7 +13,8 @@ import (
 	"github.com/maildriver/maildriver/spool"
 )
 
-// How far fetching may run ahead of the handler: a window of mails and bytes.
+// What is fetched in one go: a window of mails and bytes. Two of them may wait to
+// be taken apart; what comes after that is in groups, see groupMails.
 const (
 	windowMails = 32
 	windowBytes = 32 << 20

@@ -175,19 +175,6 @@ func (o *Out) free() {
 	}
 }
 
-// Open reads what was flushed, from its beginning, also before Commit; the caller closes it.
-func (o *Out) Open() (File, error) {
-	name := o.name
-	if !o.done {
-		name += partSuffix
-	}
-	f, err := o.dir.Open(name)
-	if err != nil {
-		return nil, fileError("open", o.dir, name, err)
-	}
-	return f, nil
-}
-
 // Reader reads what was flushed, from its beginning, through the handle that the file was made with: it is good until the
 // file is given to Commit, Abort or [Group].Commit. Closing it does nothing.
 func (o *Out) Reader() (io.ReadCloser, error) {

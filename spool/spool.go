@@ -116,9 +116,10 @@ func WithIDsLimit(n int64) Option {
 	}
 }
 
-// WithSyncEach makes the files of a [Group] durable one by one, everywhere. By default many of them are made so together on
-// ext4 and XFS (Linux 5.8 and later), with a sync of the whole file system, unless other programs have much to write: that
-// takes much less time, but has those programs' writes of the moment written, too.
+// WithSyncEach makes the files of a [Group] durable one by one, everywhere. By default eight and more are made so together on
+// ext4 and XFS (Linux 5.17 and later on amd64 and arm64), with a sync of the whole file system, unless more than 64 MiB wait
+// to be written on the machine: that takes much less time, but has other programs' writes of the moment written, too, and a
+// write error of theirs that nobody was told of fails the group.
 func WithSyncEach() Option {
 	return func(s *Spool) error {
 		s.syncEach = true
