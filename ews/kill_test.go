@@ -3,14 +3,10 @@ package ews
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,76 +15,25 @@ import (
 	"github.com/maildriver/maildriver/internal/killtest"
 )
 
-// killMails makes mails with attachments and gives their hashes by subject.
-func killMails(n int) (raw [][]byte, sums map[string]string) {
-	sums = map[string]string{}
-	for i := range n {
-		subject := fmt.Sprintf("mail-%03d", i+1)
-		m := []byte("From: ann@example.com\r\nSubject: " + subject + "\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
-			"--b\r\nContent-Type: text/plain\r\n\r\nhello " + subject + "\r\n--b\r\nContent-Type: application/pdf; name=\"a.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
-			strings.Repeat("QUJDREVG\r\n", i%7*10) + "--b--\r\n")
-		sum := sha256.Sum256(m)
-		raw, sums[subject] = append(raw, m), hex.EncodeToString(sum[:])
-	}
-	return raw, sums
-}
-
-// killAgainAndAgain kills the poller so many times with SIGKILL, at random steps
-// and between hand-over and record, then lets it come to its end and holds the
-// journal of the handler against the promise.
-func killAgainAndAgain(t *testing.T, job killtest.Job, sums map[string]string, kills int) {
+// siege kills the poller at random steps, at POSTs, and between hand-over and
+// record.
+func siege(t *testing.T, url, mode string, sums map[string]string) {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	r := rand.New(rand.NewPCG(seed, 0))
-	var log []string
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("seed %d, killed: %s", seed, strings.Join(log, "\n"))
-		}
-	})
-	dir := t.TempDir()
-	job.Root, job.Journal = filepath.Join(dir, "spool"), filepath.Join(dir, "journal")
-	job.Server["state"] = filepath.Join(dir, "state")
-	for killed, early := 0, 0; killed < kills; {
-		j := job
-		j.Sessions = 2
-		switch r.IntN(4) {
-		case 0:
-			j.Point, j.Nth = "journaled", 1+r.IntN(j.Batch)
-		case 1: // a POST
-			j.Point, j.Nth = []string{"send POST", "sent POST", "answered POST"}[r.IntN(3)], 1+r.IntN(6)
-		default:
-			j.Nth = 1 + r.IntN(200)
-		}
-		c := killtest.Start(t, j)
-		at := c.Stopped()
-		if at == "" {
-			early++
-			require.Less(t, early, 20*kills, "the poller was killed %d times only", killed)
-			continue
-		}
-		c.Kill()
-		killed++
-		log = append(log, fmt.Sprintf("at %q (%q, %d)", at, j.Point, j.Nth))
-	}
-	killtest.Start(t, job).Done()
-	entries := killtest.ReadJournal(t, job.Journal)
-	repeats := killtest.Check(t, entries, sums)
-	assert.LessOrEqual(t, repeats, kills, "repeats")
-	t.Logf("%d mails, %d hand-overs, %d repeats, %d kills", len(sums), len(entries), repeats, kills)
-	if mode := job.Server["mode"]; mode == "" || mode == "move" {
-		killtest.CheckFiles(t, job.Root, entries)
-		return
-	}
-	// What stays on the server stays in the records.
-	var ids []string
-	require.NoError(t, filepath.WalkDir(job.Root, func(path string, _ fs.DirEntry, err error) error {
-		if strings.HasPrefix(filepath.Base(path), "Previous_") {
-			ids = append(ids, path)
-		}
-		return err
-	}))
-	assert.Len(t, ids, 1, "the records")
+	killtest.Siege{
+		Job:  killtest.Job{Batch: 8, Server: map[string]string{"addr": url, "mode": mode, "state": filepath.Join(t.TempDir(), "state")}},
+		Sums: sums, Kills: 4, Keeps: mode != "" && mode != "move",
+		Choose: func(r *rand.Rand, _ int, j *killtest.Job) {
+			j.Sessions = 2
+			switch r.IntN(4) {
+			case 0:
+				j.Point, j.Nth = "journaled", 1+r.IntN(j.Batch)
+			case 1: // a POST
+				j.Point, j.Nth = []string{"send POST", "sent POST", "answered POST"}[r.IntN(3)], 1+r.IntN(6)
+			default:
+				j.Nth = 1 + r.IntN(200)
+			}
+		},
+	}.Run(t)
 }
 
 func TestKilledAgainAndAgain(t *testing.T) {
@@ -101,9 +46,9 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			t.Parallel()
 			srv := newServer(t, ewstest.WithPageLimit(30))
 			srv.AddFolder("MsgFolderRoot/Done")
-			raw, sums := killMails(40)
+			raw, sums := killtest.Mails(40)
 			srv.Add(raw...)
-			killAgainAndAgain(t, killtest.Job{Batch: 8, Server: map[string]string{"addr": srv.PlainURL, "mode": mode}}, sums, 4)
+			siege(t, srv.PlainURL, mode, sums)
 			left, moved := len(raw), 0
 			switch mode {
 			case "":

@@ -259,7 +259,7 @@ func TestE12InvalidSyncState(t *testing.T) {
 func TestE11KilledBetweenBatches(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, ewstest.WithPageLimit(4))
-	raw, sums := killMails(12)
+	raw, sums := killtest.Mails(12)
 	srv.Add(raw...)
 	dir := t.TempDir()
 	job := killtest.Job{

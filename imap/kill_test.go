@@ -1,15 +1,11 @@
 package imap
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,20 +14,6 @@ import (
 	"github.com/maildriver/maildriver/internal/killtest"
 	"github.com/maildriver/maildriver/internal/labtest"
 )
-
-// killMails makes mails with attachments and gives their hashes by subject.
-func killMails(n int) (raw [][]byte, sums map[string]string) {
-	sums = map[string]string{}
-	for i := range n {
-		subject := fmt.Sprintf("mail-%03d", i+1)
-		m := []byte("From: ann@example.com\r\nSubject: " + subject + "\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
-			"--b\r\nContent-Type: text/plain\r\n\r\nhello " + subject + "\r\n--b\r\nContent-Type: application/pdf; name=\"a.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
-			strings.Repeat("QUJDREVG\r\n", i%7*10) + "--b--\r\n")
-		sum := sha256.Sum256(m)
-		raw, sums[subject] = append(raw, m), hex.EncodeToString(sum[:])
-	}
-	return raw, sums
-}
 
 // killPoints are points that a random choice seldom hits: those of every mode,
 // and those of the ways to be rid of mails.
@@ -44,69 +26,27 @@ var killPoints = map[string][]string{
 	"leave":  {"answered LOGOUT"},
 }
 
-// killAgainAndAgain kills the poller so many times with SIGKILL, at named
-// points and after a random number of steps, then lets it come to its end and
-// holds the journal of the handler against the promise.
-func killAgainAndAgain(t *testing.T, job killtest.Job, way string, sums map[string]string, kills int) {
+// siege kills the poller at named points, after a random number of steps, and
+// between hand-over and record.
+func siege(t *testing.T, job killtest.Job, way string, sums map[string]string, kills int) {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	r := rand.New(rand.NewPCG(seed, 0))
-	var log []string
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("seed %d, killed: %s", seed, strings.Join(log, "\n"))
-		}
-	})
-	dir := t.TempDir()
-	job.Root, job.Journal = filepath.Join(dir, "spool"), filepath.Join(dir, "journal")
-	killed := 0
-	for round := 0; killed < kills && !allHanded(t, job, sums); round++ {
-		j := job
-		j.Sessions = 1
-		switch round % 4 {
-		case 0: // between hand-over and record: the one place for a repeat
-			j.Point, j.Nth = "journaled", 1+r.IntN(j.Batch)
-		case 1:
-			j.Point, j.Nth = killPoints[way][r.IntN(len(killPoints[way]))], 1
-		case 2:
-			j.Point, j.Nth = killPoints[""][r.IntN(len(killPoints[""]))], 1
-		default:
-			j.Nth = 1 + r.IntN(200)
-		}
-		c := killtest.Start(t, j)
-		at := c.Stopped()
-		if at == "" {
-			continue
-		}
-		c.Kill()
-		killed++
-		log = append(log, fmt.Sprintf("at %q (%q, %d)", at, j.Point, j.Nth))
-	}
-	require.GreaterOrEqual(t, killed, kills/2, "kills")
-	killtest.Start(t, job).Done()
-	entries := killtest.ReadJournal(t, job.Journal)
-	repeats := killtest.Check(t, entries, sums)
-	assert.LessOrEqual(t, repeats, killed, "repeats")
+	repeats := killtest.Siege{
+		Job: job, Sums: sums, Kills: kills, Ends: true, Keeps: way == "leave" || way == "seen",
+		Choose: func(r *rand.Rand, round int, j *killtest.Job) {
+			j.Sessions = 1
+			switch round % 4 {
+			case 0: // between hand-over and record: the one place for a repeat
+				j.Point, j.Nth = "journaled", 1+r.IntN(j.Batch)
+			case 1:
+				j.Point, j.Nth = killPoints[way][r.IntN(len(killPoints[way]))], 1
+			case 2:
+				j.Point, j.Nth = killPoints[""][r.IntN(len(killPoints[""]))], 1
+			default:
+				j.Nth = 1 + r.IntN(200)
+			}
+		},
+	}.Run(t)
 	assert.GreaterOrEqual(t, repeats, 1, "the moments between hand-over and record were not hit")
-	t.Logf("%d mails, %d hand-overs, %d repeats, %d kills", len(sums), len(entries), repeats, killed)
-	if way == "leave" || way == "seen" {
-		// What stays on the server stays in the records.
-		records, err := filepath.Glob(filepath.Join(job.Root, "Previous_*"))
-		require.NoError(t, err)
-		assert.Len(t, records, 1)
-		return
-	}
-	killtest.CheckFiles(t, job.Root, entries)
-}
-
-// allHanded reports whether the handler has seen every mail.
-func allHanded(t *testing.T, job killtest.Job, sums map[string]string) bool {
-	t.Helper()
-	seen := map[string]bool{}
-	for _, e := range killtest.ReadJournal(t, job.Journal) {
-		seen[e.Subject] = true
-	}
-	return len(seen) == len(sums)
 }
 
 func TestKilledAgainAndAgain(t *testing.T) {
@@ -119,10 +59,10 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			srv := newServer(t, imaptest.WithFolders("Archive"), imaptest.Without("MOVE"))
-			raw, sums := killMails(60)
+			raw, sums := killtest.Mails(60)
 			srv.Add(raw...)
 			job := killtest.Job{Batch: 8, Server: map[string]string{"addr": srv.Addr, "user": imaptest.User, "password": imaptest.Password, "way": way}}
-			killAgainAndAgain(t, job, way, sums, kills)
+			siege(t, job, way, sums, kills)
 			srv.Settled()
 			left := 0
 			if way == "leave" || way == "seen" {
@@ -159,9 +99,9 @@ func TestKilledAgainAndAgainLab(t *testing.T) {
 			user := fmt.Sprintf("u%d", 16+i)
 			box := lab.Mailbox(t, user)
 			before := countIn(t, lab, user, "Archive")
-			raw, sums := killMails(mails)
+			raw, sums := killtest.Mails(mails)
 			box.Append(raw...)
-			killAgainAndAgain(t, killtest.Job{Batch: 8, Server: map[string]string{
+			siege(t, killtest.Job{Batch: 8, Server: map[string]string{
 				"addr": lab.Addr(t, "LAB_IMAP"), "user": user, "password": labtest.Password(user), "way": way,
 			}}, way, sums, kills)
 			left := 0

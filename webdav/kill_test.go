@@ -1,8 +1,6 @@
 package webdav
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -12,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,69 +23,30 @@ import (
 // exhaustive asks for the tests in full.
 var exhaustive = os.Getenv("MAILDRIVER_EXHAUSTIVE") != ""
 
-// killMails makes mails with attachments and gives their hashes by subject.
-func killMails(n int) (raw [][]byte, sums map[string]string) {
-	sums = map[string]string{}
-	for i := range n {
-		subject := fmt.Sprintf("mail-%03d", i+1)
-		m := []byte("From: ann@example.com\r\nSubject: " + subject + "\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
-			"--b\r\nContent-Type: text/plain\r\n\r\nhello " + subject + "\r\n--b\r\nContent-Type: application/pdf; name=\"a.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
-			strings.Repeat("QUJDREVG\r\n", i%7*10) + "--b--\r\n")
-		sum := sha256.Sum256(m)
-		raw, sums[subject] = append(raw, m), hex.EncodeToString(sum[:])
-	}
-	return raw, sums
-}
-
-// killAgainAndAgain kills the poller so many times with SIGKILL, at random
-// requests, disk operations and between hand-over and record, then lets it come
-// to its end and holds the journal of the handler against the promise.
-func killAgainAndAgain(t *testing.T, job killtest.Job, sums map[string]string, kills int) {
+// siege kills the poller at random requests and disk operations, and between
+// hand-over and record.
+func siege(t *testing.T, server, sums map[string]string, kills int) {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	r := rand.New(rand.NewPCG(seed, 0))
-	var log []string
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("seed %d, killed: %s", seed, strings.Join(log, "\n"))
-		}
-	})
-	dir := t.TempDir()
-	job.Root, job.Journal = filepath.Join(dir, "spool"), filepath.Join(dir, "journal")
-	for killed, early := 0, 0; killed < kills; {
-		j := job
-		j.Sessions = 2
-		switch r.IntN(4) {
-		case 0:
-			j.Point, j.Nth = "journaled", 1+r.IntN(j.Batch)
-		case 1:
-			j.Point = []string{"send GET", "sent GET", "send DELETE", "sent DELETE", "answered DELETE", "send PROPFIND"}[r.IntN(6)]
-			if j.Server["mode"] == "move" {
-				j.Point = strings.Replace(j.Point, "DELETE", "MOVE", 1)
+	mode := server["mode"]
+	killtest.Siege{
+		Job:  killtest.Job{Batch: 8, Server: server},
+		Sums: sums, Kills: kills, Keeps: mode != "" && mode != "move",
+		Choose: func(r *rand.Rand, _ int, j *killtest.Job) {
+			j.Sessions = 2
+			switch r.IntN(4) {
+			case 0:
+				j.Point, j.Nth = "journaled", 1+r.IntN(j.Batch)
+			case 1:
+				j.Point = []string{"send GET", "sent GET", "send DELETE", "sent DELETE", "answered DELETE", "send PROPFIND"}[r.IntN(6)]
+				if mode == "move" {
+					j.Point = strings.Replace(j.Point, "DELETE", "MOVE", 1)
+				}
+				j.Nth = 1 + r.IntN(3)
+			default:
+				j.Nth = 1 + r.IntN(200)
 			}
-			j.Nth = 1 + r.IntN(3)
-		default:
-			j.Nth = 1 + r.IntN(200)
-		}
-		c := killtest.Start(t, j)
-		at := c.Stopped()
-		if at == "" {
-			early++
-			require.Less(t, early, 20*kills, "the poller was killed %d times only", killed)
-			continue
-		}
-		c.Kill()
-		killed++
-		log = append(log, fmt.Sprintf("at %q (%q, %d)", at, j.Point, j.Nth))
-	}
-	killtest.Start(t, job).Done()
-	entries := killtest.ReadJournal(t, job.Journal)
-	repeats := killtest.Check(t, entries, sums)
-	assert.LessOrEqual(t, repeats, kills, "repeats")
-	t.Logf("%d mails, %d hand-overs, %d repeats, %d kills:\n%s", len(sums), len(entries), repeats, kills, strings.Join(log, "\n"))
-	if job.Server["mode"] == "" || job.Server["mode"] == "move" {
-		killtest.CheckFiles(t, job.Root, entries)
-	}
+		},
+	}.Run(t)
 }
 
 func TestKilledAgainAndAgain(t *testing.T) {
@@ -100,9 +58,9 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		t.Run("plain mode "+mode, func(t *testing.T) {
 			t.Parallel()
 			c := newCollection(t)
-			raw, sums := killMails(30)
+			raw, sums := killtest.Mails(30)
 			c.add(raw...)
-			killAgainAndAgain(t, killtest.Job{Batch: 8, Server: map[string]string{"url": c.url, "plain": "yes", "mode": mode, "to": "done"}}, sums, 4)
+			siege(t, map[string]string{"url": c.url, "plain": "yes", "mode": mode, "to": "done"}, sums, 4)
 			left, moved := 0, 0
 			switch mode {
 			case "leave":
@@ -117,9 +75,9 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	t.Run("Exchange mode read", func(t *testing.T) {
 		t.Parallel()
 		srv := newServer(t, webdavtest.WithForms())
-		raw, sums := killMails(30)
+		raw, sums := killtest.Mails(30)
 		srv.Add(raw...)
-		killAgainAndAgain(t, killtest.Job{Batch: 8, Server: map[string]string{"url": srv.Mailbox(), "user": webdavtest.User, "password": webdavtest.Password, "mode": "read"}}, sums, 4)
+		siege(t, map[string]string{"url": srv.Mailbox(), "user": webdavtest.User, "password": webdavtest.Password, "mode": "read"}, sums, 4)
 		assert.Equal(t, len(raw), srv.Left())
 		assert.Zero(t, srv.Unread("Inbox"))
 	})
@@ -139,11 +97,11 @@ func TestKilledAgainAndAgainLab(t *testing.T) {
 			if exhaustive {
 				mails, kills = 200, 20
 			}
-			raw, sums := killMails(mails)
+			raw, sums := killtest.Mails(mails)
 			c.add(raw...)
-			killAgainAndAgain(t, killtest.Job{Batch: 8, Server: map[string]string{
+			siege(t, map[string]string{
 				"url": c.url, "plain": "yes", "user": c.user, "password": c.pass, "mode": mode, "to": "done",
-			}}, sums, kills)
+			}, sums, kills)
 			left, moved := 0, 0
 			switch mode {
 			case "leave":

@@ -72,7 +72,7 @@ func TestKilledAgainAndAgainLab(t *testing.T) {
 	const mails, kills = 500, 50
 	const user = "u30"
 	box := lab.Mailbox(t, user)
-	raw, sums := newMails(mails)
+	raw, sums := killtest.Mails(mails)
 	box.Append(raw...)
 	require.Equal(t, mails, box.Count())
 	dir := t.TempDir()
@@ -284,7 +284,7 @@ func TestF44Terminated(t *testing.T) {
 }
 
 func mustMail(sums map[string]string, subject string) []byte {
-	raw, sum := newMail(subject)
+	raw, sum := killtest.Mail(subject, 40)
 	sums[subject] = sum
 	return raw
 }

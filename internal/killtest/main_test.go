@@ -1,13 +1,10 @@
 package killtest_test
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -36,33 +33,12 @@ func makeDriver(server map[string]string, opts ...driver.Option) (driver.Driver,
 	return pop3.New(server["addr"], append(login, opts...)...)
 }
 
-// newMail makes a mail with an attachment and gives its SHA-256 too.
-func newMail(subject string) (raw []byte, sum string) {
-	text := "From: ann@example.com\r\nTo: desk@example.com\r\nSubject: " + subject + "\r\nMIME-Version: 1.0\r\n" +
-		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nhello " + subject + "\r\n.\r\n" +
-		"--b\r\nContent-Type: application/pdf; name=\"a.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
-		strings.Repeat("aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxkLCBoZWxsbyB3b3JsZAo=\r\n", 40) + "--b--\r\n"
-	h := sha256.Sum256([]byte(text))
-	return []byte(text), hex.EncodeToString(h[:])
-}
-
-// newMails makes n mails and the map that [killtest.Check] wants.
-func newMails(n int) (raw [][]byte, sums map[string]string) {
-	sums = map[string]string{}
-	for i := range n {
-		subject := fmt.Sprintf("mail-%03d", i+1)
-		r, sum := newMail(subject)
-		raw, sums[subject] = append(raw, r), sum
-	}
-	return raw, sums
-}
-
 // fake makes a POP3 server with n mails, and the job of polling it.
 func fake(t *testing.T, n int) (*pop3test.Server, killtest.Job, map[string]string) {
 	t.Helper()
 	srv := pop3test.NewServer()
 	t.Cleanup(srv.Close)
-	raw, sums := newMails(n)
+	raw, sums := killtest.Mails(n)
 	for _, r := range raw {
 		srv.Add(r)
 	}
