@@ -140,7 +140,7 @@ func TestCacheLife(t *testing.T) {
 			assert.Equal(t, renewable, !tgt.renew.IsZero())
 			path := writeCache(t, 4, tgt.cname, tgt)
 			c := k.client(CCache(path))
-			time.Sleep(59*time.Minute + 30*time.Second)
+			time.Sleep(59*time.Minute + 30*time.Second) // of the bubble's clock
 			require.NoError(t, start(t, c, "imap", "mail.a.example"))
 			if renewable {
 				assert.Equal(t, []string{
@@ -149,7 +149,7 @@ func TestCacheLife(t *testing.T) {
 				}, k.asked)
 				return
 			}
-			time.Sleep(31 * time.Second)
+			time.Sleep(31 * time.Second) // of the bubble's clock
 			err := start(t, c, "smtp", "mail.a.example")
 			require.ErrorIs(t, err, ErrExpired)
 			assert.Equal(t, driver.KindAuth, driver.KindOf(err))

@@ -58,10 +58,10 @@ func TestTicketsAreShared(t *testing.T) {
 		assert.Equal(t, 2, k.count("AS"))
 		assert.Equal(t, 1, k.count("TGS imap"))
 		assert.Equal(t, 1, k.count("TGS smtp"))
-		time.Sleep(10*time.Hour - ticketMargin - 2*time.Second)
+		time.Sleep(10*time.Hour - ticketMargin - 2*time.Second) // of the bubble's clock
 		require.NoError(t, start(t, c, "imap", "mail.a.example"))
 		assert.Equal(t, 1, k.count("TGS imap"))
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) // of the bubble's clock
 		require.NoError(t, start(t, c, "imap", "mail.a.example"))
 		assert.Equal(t, 4, k.count("AS"))
 		assert.Equal(t, 2, k.count("TGS imap"))

@@ -96,11 +96,11 @@ func TestSourceInTokenStore(t *testing.T) {
 		}
 		wg.Wait()
 		require.Len(t, s.Requests(), 1)
-		time.Sleep(58 * time.Minute)
+		time.Sleep(58 * time.Minute) // of the bubble's clock
 		_, err = store.Token(t.Context())
 		require.NoError(t, err)
 		require.Len(t, s.Requests(), 1)
-		time.Sleep(90 * time.Second) // half a minute before its end
+		time.Sleep(90 * time.Second) // of the bubble's clock, half a minute before its end
 		tok, err := store.Token(t.Context())
 		require.NoError(t, err)
 		require.Len(t, s.Requests(), 2)
@@ -286,7 +286,7 @@ func TestRotationAfterALongOutage(t *testing.T) {
 		require.NoError(t, err)
 		_, err = source(t.Context())
 		require.Error(t, err)
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Hour) // of the bubble's clock
 		fail = nil
 		tok, err := source(t.Context())
 		require.NoError(t, err)
@@ -324,7 +324,7 @@ func TestRefreshWaitsNoLongerThanTheContext(t *testing.T) {
 		defer cancel()
 		_, err = source(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // of the bubble's clock
 	})
 }
 
