@@ -21,8 +21,8 @@ const (
 )
 
 // syncTogether writes the files' bytes, each with a look at what became of it, and then has one syncfs(2) write what the
-// file system knows of all of them, where fsync would do that file by file. It is for the file systems that were read for
-// it, ext4 and XFS, and for kernels whose syncfs tells of write errors.
+// file system knows of all of them, where fsync would do that file by file. It is for the file systems on which
+// it was cut off and looked at, ext4 with and without a journal and XFS, and for kernels whose syncfs tells of write errors.
 func (d *osDir) syncTogether(files []File) ([]error, bool) {
 	if len(files) < fewFiles || !syncfsTells() || !d.local() {
 		return nil, false
